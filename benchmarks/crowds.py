@@ -132,7 +132,8 @@ def _fill(engine: Engine, work: Work) -> None:
         )
         if work.crowd == "waiting":
             cursor.execute(
-                "UPDATE shipper_outbox SET next_attempt_at = ?, last_error = 'http-500'",
+                "UPDATE shipper_outbox SET next_attempt_at = ?, attempts = 12,"
+                " last_error = 'http-500'",
                 (iso(time.time() + _MAX_DELAY / 2),),
             )
         if work.crowd in {"held", "held key"}:

@@ -10,6 +10,7 @@ database doesn't: the dispatcher does the same work again later.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 
 from shipper.clock import Clock
@@ -17,12 +18,12 @@ from shipper.drain.exchange import Exchange, ExchangeResult, OutboxReader, Outbo
 from shipper.drain.link_row import StoredLinks
 from shipper.drain.reporter import Reporter
 from shipper.drain.route import Route
-from shipper.drain.routes import Asked, Routes, take_wanted
+from shipper.drain.routes import Asked, Routes, changed_links, take_wanted
 from shipper.drain.sharing import Sharing
 from shipper.drain.wait import Rhythm, Wait
 from shipper.errors import StoreUnavailable
 from shipper.policy.shares import Shares
-from shipper.store.drain.messages import Holds, LinkRow, Work
+from shipper.store.drain.messages import Holds, Work
 
 CLAIMS_PER_TURN = 512
 STOP_GRACE = 5.0
@@ -214,7 +215,7 @@ class Dispatcher:
         ended = [(route, route.flights.take_ended()) for route in routes]
         wanted = [] if self._stop.is_set() else take_wanted(routes, CLAIMS_PER_TURN, now)
         homes = {row: route.name for route, rows in wanted for row, _ in rows}
-        links = self._changed_links(now, wall)
+        links = changed_links(self._routes.at_work(), self._stored, now, wall)
         gave = self.sharing.gives(self._routes.all())
         work = Work(
             now=wall,
@@ -285,24 +286,23 @@ class Dispatcher:
         self._knows_holds = True
         self._releases, self._recalls = holds.releases, holds.recalls
 
-    def _changed_links(self, now: float, wall: float) -> list[LinkRow]:
-        ahead, has_changed = wall - now, self._stored.has_changed
-        return [
-            route.link_row(now)
-            for route in self._routes.at_work()
-            if has_changed(route.name, route.link, ahead)
-        ]
-
     # -- the end ------------------------------------------------------------------------------
 
     async def _wind_down(self) -> int:
-        """Wait for tries in flight, record them, and return how many have not finished."""
+        """Wait for tries in flight, record them, and return how many have not finished.
+
+        Meanwhile the other daemons get every shard in which nothing is under way.
+        """
         self._begin_to_end()
         while self.may_finish:
             self._wait.forget()
             if any(route.flights.has_ended() for route in self._routes.at_work()):
                 await self._converse([])
-            else:
+                continue
+            if self.shares.daemons > 1:
+                with suppress(StoreUnavailable):  # nothing is to be recorded: there is time
+                    await self._converse([])
+            if not self.sharing.has_done(self._routes.all()):
                 await self._wait(min(self._deadline - self._clock.monotonic(), self._wait.idle))
                 self._idle_turns = self._report.waited(self._clock.monotonic())
         await self._converse([])  # records the last outcomes

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from typing import Any, Protocol, TypeVar
 
 from shipper.clock import Clock
@@ -55,10 +56,11 @@ class OutboxWriter(Protocol):
     def shares(self) -> Shares:
         """The shards that this daemon has."""
 
-    def attend(self, gave: frozenset[int]) -> Shares | None:
+    def attend(self, gave: frozenset[int], *, stops: bool) -> Shares | None:
         """Give back these shards, take free ones, end dead daemons; return the new shares.
 
         Nothing of those that it gives back is claimed any more. None: another process changes some.
+        A daemon that `stops` takes none, and has to give all.
         """
 
     def renew(self) -> None:
@@ -246,9 +248,9 @@ class Exchange:
             yield Mark.WAIT
             self._queue.renew()
             self.lease_until = asked_at + ttl
-        if self._queue.attends and not stops and self._is_attention_due(talk, pulse, asked_at):
+        if self._queue.attends and self._is_attention_due(talk, pulse, inf if stops else asked_at):
             yield Mark.WAIT
-            self._attend(talk, pulse, asked_at)
+            self._attend(talk, pulse, asked_at, stops=stops)
         talk.fresh = talk.fresh or pulse.fresh
         if pulse.generation not in {-1, self._generation}:
             self._note_commands(talk, pulse.generation)
@@ -257,25 +259,17 @@ class Exchange:
             self._looks.page(question.look) if talk.fresh or not question.only_if_fresh else None
             for question in talk.questions
         ]
-        return ExchangeResult(
-            talk.events,
-            pulse,
-            pages,
-            holds,
-            talk.commanded,
-            talk.may_be_back,
-            talk.touched,
-            talk.shares,
-        )
+        more = (talk.commanded, talk.may_be_back, talk.touched, talk.shares)
+        return ExchangeResult(talk.events, pulse, pages, holds, *more)
 
     def _is_attention_due(self, talk: _OpenExchange, pulse: Pulse, now: float) -> bool:
         """Return whether shards may have to change hands; if the daemon is alone, they don't."""
-        shares, moved = self._shares, pulse.epoch not in {-1, self._epoch}
-        is_shared = shares.daemons > 1 or len(shares.held) < SHARDS
+        moved = pulse.epoch not in {-1, self._epoch}
+        is_shared = self._shares.daemons > 1 or len(self._shares.held) < SHARDS
         return moved or bool(talk.gave) or (is_shared and now >= self._attend_at)
 
-    def _attend(self, talk: _OpenExchange, pulse: Pulse, now: float) -> None:
-        shares = self._queue.attend(talk.gave)
+    def _attend(self, talk: _OpenExchange, pulse: Pulse, now: float, *, stops: bool) -> None:
+        shares = self._queue.attend(talk.gave, stops=stops)
         if shares is None:
             return  # the next exchange tries again
         self._shares = shares

@@ -71,6 +71,11 @@ class Route:
         """Return how many tries are under way or not recorded yet."""
         return self.flights.in_flight
 
+    @property
+    def max_in_flight(self) -> int:
+        """Return the limit of the destination, whose part this daemon has."""
+        return self._terms.max_in_flight
+
     # -- looking ahead ------------------------------------------------------------------------
 
     def take_page(self, question: Question, page: Page, now: float) -> None:

@@ -6,14 +6,16 @@ key could be in flight. A change of one destination doesn't affect the others.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 from typing import NamedTuple
 
 from shipper.clock import Clock
+from shipper.drain.link_row import StoredLinks
 from shipper.drain.lookahead import Wanted
 from shipper.drain.route import Legacy, Route
 from shipper.drain.terms import Question
+from shipper.store.drain.messages import LinkRow
 
 LEGACIES = 16
 """Of so many removed routes the daemon remembers what they leave to a route of the same name."""
@@ -146,3 +148,13 @@ def take_wanted(routes: Sequence[Route], most: int, now: float) -> list[tuple[Ro
             most -= len(rows)
             taken.append((route, rows))
     return taken
+
+
+def changed_links(
+    routes: Iterable[Route], stored: StoredLinks, now: float, wall: float
+) -> list[LinkRow]:
+    """Return the rows of the links that are worth a write."""
+    ahead = wall - now
+    return [
+        route.link_row(now) for route in routes if stored.has_changed(route.name, route.link, ahead)
+    ]

@@ -1,15 +1,15 @@
 """This daemon's share of the outbox, and which of its shards it can give to another daemon now.
 
 It decides when a shard is given back: when nothing of it is claimed, in flight or unrecorded, and
-when each destination has no more in flight than the shards that stay allow. It must never give back
-a shard earlier: two daemons could send events of one key at the same time, or more together than
-the destination allows.
+only so many that each destination has no more in flight than the shards that stay allow. It must
+never give back a shard earlier: two daemons could send events of one key at the same time, or more
+together than the destination allows.
 """
 
 from collections.abc import Iterable
 
 from shipper.drain.route import Route
-from shipper.policy.shares import Shares
+from shipper.policy.shares import Shares, least_for
 
 
 class Sharing:
@@ -44,8 +44,9 @@ class Sharing:
         if not self.shares.gives:
             return self.shares.gives
         open_shards: set[int] = set()
+        stay = 0
         for route in routes:
-            if route.in_flight > route.link.max_in_flight:
-                return frozenset()
+            stay = max(stay, least_for(route.max_in_flight, route.in_flight))
             open_shards |= route.lanes.handover.open_shards()
-        return self.shares.gives - open_shards
+        most = max(0, len(self.shares.held) - stay)
+        return frozenset(sorted(self.shares.gives - open_shards)[:most])

@@ -72,16 +72,28 @@ def target(daemons: Sequence[int], token: int) -> int:
     return each + (order.index(token) < more)
 
 
-def plan(daemons: Collection[int], owners: Mapping[int, int | None], token: int) -> NextShards:
+def plan(
+    daemons: Collection[int],
+    owners: Mapping[int, int | None],
+    token: int,
+    stopping: Collection[int] = (),
+) -> NextShards:
     """Return which free shards the daemon takes, and which of its shards it gives back.
 
     `daemons` are the tokens of all daemons, `owners` the token of each shard's daemon. A daemon
-    keeps the chores' shard as long as it has any.
+    keeps the chores' shard as long as it has any. One of those that are `stopping` takes nothing
+    and gives everything, and the others share the outbox as if it had left.
     """
-    fair = target(sorted(daemons), token)
+    stay = [one for one in daemons if one not in stopping]
+    fair = target(stay, token) if token in stay else 0
     held = sorted(shard for shard, owner in owners.items() if owner == token)
     free = sorted(shard for shard, owner in owners.items() if owner not in daemons)
     return NextShards(tuple(free[: max(0, fair - len(held))]), frozenset(held[fair:]))
+
+
+def least_for(limit: int, in_flight: int) -> int:
+    """Return how few shards allow so much in flight; see `part_of`."""
+    return 0 if in_flight <= 1 else -(-in_flight * SHARDS // limit)
 
 
 def part_of(limit: int, shards: int) -> int:

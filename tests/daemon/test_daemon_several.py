@@ -92,6 +92,33 @@ async def test_a_daemon_that_stops_gives_all_to_the_others(shop: Shop) -> None:
     assert shop.counts() == {"delivered": USERS * 6}
 
 
+async def test_a_daemon_that_stops_keeps_only_the_shard_of_a_try_that_hangs(shop: Shop) -> None:
+    """The other one sends all other keys meanwhile, and then the rest of that key."""
+    crew = Crew(shop)
+    one, two = [await crew.join(who, timeout="30s") for who in ("one", "two")]
+    shop.add(*several(USERS, 1))
+    await shop.settled()
+    user = crew.events_of("one")[0].partition("-")[0]
+    shop.sandbox.answer_for = lambda _: InjectedFault("slow", delay=10.0)
+    shop.add(f"{user}-2")
+    await requests(shop, USERS + 1)
+    shop.sandbox.answer_for = None
+    [hangs] = [visit for visit in shop.sandbox.ledger.visits if visit.ended is None]
+    one.signal(signal.SIGTERM)
+    await until(lambda: crew.shares() == {"one": 1, "two": 63})
+    shop.add(f"{user}-3", *(name for name in several(USERS, 1, first=2) if name != f"{user}-2"))
+    others = set(several(USERS, 1, first=2)).difference(crew.events_of("one"))
+    assert len(others) > USERS / 2
+    await until(lambda: others.issubset(shop.ended()))
+    assert hangs.ended is None
+    assert await one.ended() == 0
+    await shop.settled()
+    assert crew.shares() == {"two": 64}
+    await crew.end(two)
+    assert shop.counts() == {"delivered": 2 * USERS + 1}
+    shop.assert_flawless(repeats=0)
+
+
 async def test_one_that_stood_still_beyond_its_lease_ends_with_75(shop: Shop) -> None:
     """Its answers have come meanwhile, and what it knows of them it can write nowhere."""
     crew = Crew(shop)

@@ -19,7 +19,7 @@ from shipper.errors import StoreUnavailable
 from shipper.policy.backoff import Backoff
 from shipper.policy.link import Link
 from shipper.policy.pace import Pace
-from shipper.policy.shares import ALL_SHARDS, NOTHING, WHOLE, EndedDaemon, Shares
+from shipper.policy.shares import ALL_SHARDS, NOTHING, SHARDS, WHOLE, EndedDaemon, Shares
 from shipper.policy.state import State
 from shipper.store.drain.messages import Holds, Page, PendingRow, Pulse, Work
 from shipper.system.steps import Steps, whole
@@ -196,6 +196,25 @@ async def test_nothing_is_given_back_while_more_is_in_flight_than_the_part_that_
     assert sharing.gives([one, other]) == REST
 
 
+async def test_a_daemon_that_stops_keeps_only_what_is_under_way() -> None:
+    """And so many shards that their part of the limit covers what is in flight."""
+    one, sharing = loaded_route(most=8), Sharing(Shares(ALL_SHARDS, 2))
+    one.start(inf)
+    sharing.take(Shares(ALL_SHARDS, 2, gives=ALL_SHARDS), [one], 100.0)
+    first = sharing.gives([one])
+    assert len(first) == SHARDS - 16
+    assert first.isdisjoint({1, 40})
+    left = ALL_SHARDS - first
+    sharing.take(Shares(left, 2, gives=left), [one], 100.0)
+    assert sharing.gives([one]) == frozenset()
+    await landed(one.flights)
+    [first_ended, second_ended] = one.flights.take_ended()
+    one.recorded(first_ended)
+    assert sharing.gives([one]) == left - {40}
+    one.recorded(second_ended)
+    assert sharing.gives([one]) == left
+
+
 async def test_a_hold_in_a_shard_that_went_away_is_no_error() -> None:
     """A dead letter may hold its key in the moment in which its lane leaves."""
     one = loaded_route()
@@ -217,15 +236,17 @@ class Others:
     def __init__(self, *answers: Shares | Exception | None) -> None:
         self.answers = list(answers)
         self.gave: list[frozenset[int]] = []
+        self.stopped: list[bool] = []
 
     def steps(self, *_: object) -> Steps[list[Any]]:
         """Do no work."""
         yield from ()
         return []
 
-    def attend(self, gave: frozenset[int]) -> Shares | None:
+    def attend(self, gave: frozenset[int], *, stops: bool) -> Shares | None:
         """Return the next answer; the last one again and again."""
         self.gave.append(gave)
+        self.stopped.append(stops)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -279,7 +300,7 @@ async def test_a_daemon_alone_asks_for_its_shards_only_when_another_comes() -> N
 
 
 async def test_beside_others_a_daemon_asks_every_second_whether_they_live() -> None:
-    """And at once if it has shards to give back; never while it stops."""
+    """And at once if it has shards to give back, or stops: it says so to the database."""
     queue, clock = Others(GIVING), Moving()
     talk, stop = exchange(queue, clock, [1]), asyncio.Event()
     for _ in range(20):
@@ -290,11 +311,22 @@ async def test_beside_others_a_daemon_asks_every_second_whether_they_live() -> N
     answer = await talk(Work(now=0.0), [], stop, gave=REST)
     assert queue.gave[-1] == REST
     assert answer.shares == GIVING
-    asked = len(queue.gave)
+    assert not any(queue.stopped)
+    stop.set()
+    for _ in range(2):
+        await talk(Work(now=0.0), [], stop)
+    assert queue.stopped[-2:] == [True, True]
+
+
+async def test_a_daemon_that_stops_alone_asks_for_no_shards() -> None:
+    """No other daemon waits for them."""
+    queue, clock, stop = Others(WHOLE), Moving(), asyncio.Event()
+    talk = exchange(queue, clock, [1])
+    await talk(Work(now=0.0), [], stop)
     stop.set()
     clock.now += 60.0
-    answer = await talk(Work(now=0.0), [], stop, gave=REST)
-    assert (len(queue.gave), answer.shares) == (asked, None)
+    await talk(Work(now=0.0), [], stop)
+    assert queue.stopped == [False]
 
 
 async def test_a_daemon_that_cannot_change_shards_now_tries_again_with_the_next_exchange() -> None:

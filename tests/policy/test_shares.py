@@ -1,5 +1,6 @@
 """Which shards each daemon has: for any number of daemons, from any beginning."""
 
+from collections import Counter
 from random import Random
 
 import pytest
@@ -11,6 +12,7 @@ from shipper.policy.shares import (
     SHARDS,
     WHOLE,
     Shares,
+    least_for,
     part_of,
     plan,
     target,
@@ -86,6 +88,29 @@ def test_the_parts_of_a_limit_add_up_to_no_more(limit: int, count: int) -> None:
     assert min(parts) >= 1
     assert sum(part for part in parts if part > 1) <= limit
     assert sum(parts) <= max(limit, count) + count - 1
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 8, 16, 64, 1000])
+def test_so_few_shards_allow_what_is_in_flight(limit: int) -> None:
+    """One less would not, and without any, one event may be in flight."""
+    for in_flight in range(limit + 1):
+        least = least_for(limit, in_flight)
+        assert part_of(limit, least) >= in_flight
+        assert least == 0 or part_of(limit, least - 1) < in_flight
+
+
+def test_the_others_share_as_if_one_that_stops_had_left() -> None:
+    """It takes nothing and gives everything, also if all stop."""
+    owners: Owners = {shard: (1, 2, 3)[shard % 3] for shard in ALL_SHARDS}
+    assert plan([1, 2, 3], owners, 3, {3}) == ((), frozenset(range(2, SHARDS, 3)))
+    owners |= dict.fromkeys(range(2, SHARDS, 3))
+    assert plan([1, 2, 3], owners, 3, {3}) == ((), frozenset())
+    assert plan([1, 2, 3], owners, 3, {1, 2, 3}) == ((), frozenset())
+    for token in (1, 2):
+        takes, gives = plan([1, 2, 3], owners, token, {3})
+        assert not gives
+        owners |= dict.fromkeys(takes, token)
+    assert Counter(owners.values()) == {1: 32, 2: 32}
 
 
 def test_a_daemon_alone_has_everything_and_one_that_waits_has_nothing() -> None:

@@ -108,8 +108,8 @@ def wait(engine: Engine, until: float, which: str) -> None:
     moment = "to_timestamp(CAST(:until AS float))"
     if engine.dialect.name == "sqlite":
         moment = "strftime('%Y-%m-%dT%H:%M:%fZ', :until, 'unixepoch')"
-    failed = f"UPDATE shipper_outbox SET next_attempt_at = {moment}, last_error = 'http-500'"
-    run(engine, f"{failed} WHERE {which}", until=until)
+    failed = f"next_attempt_at = {moment}, last_error = 'http-500', attempts = 12"
+    run(engine, f"UPDATE shipper_outbox SET {failed} WHERE {which}", until=until)
 
 
 def test_what_is_due_is_found_however_many_wait_for_longer(engine: Engine) -> None:

@@ -129,14 +129,15 @@ class Queue:
         self._numbers.forget()
         return left
 
-    def attend(self, gave: frozenset[int]) -> Shares | None:
+    def attend(self, gave: frozenset[int], *, stops: bool = False) -> Shares | None:
         """Give back shards in which nothing is claimed, and take those that are due; see `shares`.
 
+        With `stops`, it says that this daemon takes none any more, and has to give all.
         Returns None, and has changed nothing, while another process changes shards. Raises
         LeaseLost if another process has ended this daemon, and OutboxChanged as `renew`.
         """
         before = self._tenure.shares.held - gave  # without an answer, they may be another's by now
-        shares = self._tenure.attend(self._turn, gave)
+        shares = self._tenure.attend(self._turn, gave, stops=stops)
         if shares is not None and shares.held - before:
             self._numbers.forget()  # their last holder may have recorded with greater numbers
         return shares

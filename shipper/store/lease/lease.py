@@ -1,8 +1,8 @@
 """Which process a daemon is, so that others can find out if it has ended.
 
-Every write of a daemon first writes a turn or prolongs its lease, under its token, in the same
-transaction. If another process has ended the token in the meantime, the write changes nothing and
-raises LeaseLost.
+Whatever a daemon claims or records goes with a turn, under its token, in the same transaction. If
+another process has ended the token in the meantime, that changes nothing and raises LeaseLost. Only
+its chores write without a token: deliveries don't depend on them.
 
 On SQLite the kernel's lock decides (see `file_lock`). On PostgreSQL a lease has a deadline by the
 database's clock. If the holder ran on this machine and is certainly dead, another process takes
@@ -38,6 +38,8 @@ class Owner:
     pid: int
     started: str
     version: str = field(default=__version__, compare=False)
+    stops: bool = field(default=False, compare=False)
+    """Whether it stops: it sends nothing new, and gives its shards back."""
     name: str = field(default="", compare=False)
     """What people call this daemon, on SQLite; on PostgreSQL its row says it."""
 

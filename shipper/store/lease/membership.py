@@ -1,9 +1,13 @@
 """Which daemons share a PostgreSQL outbox, and which shards each has.
 
-A daemon has a row with a token of its own. Every write of it locks that row first, so once the row
-is deleted, nothing that it writes counts. The rules of the shares are in `policy.shares`; this
-module decides which daemons have ended, and does all that follows in one transaction: the token is
-ended, what the daemon may have sent is marked, and its shards are free.
+A daemon has a row with a token of its own. Each turn and each renewal locks that row first, so once
+the row is deleted, the daemon claims nothing and records nothing. Its chores have no token:
+statistics, notes of clocks and audits, and the deletion of events whose retention is over, by its
+own configuration, until it notices that it was ended.
+
+The rules of the shares are in `policy.shares`; this module decides which daemons have ended, and
+does all that follows in one transaction: the token is ended, what the daemon may have sent is
+marked, and its shards are free.
 
 A daemon has ended if its process on this machine is certainly dead, or if it hasn't prolonged its
 lease for as long as the lease lasts, while we could see that (`stillness`).
@@ -14,6 +18,7 @@ time. Then it locks rows of daemons in the order of their tokens, as operators' 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause
@@ -39,6 +44,7 @@ class Membership:
         self.newcomer: Newcomer | None = None
         """What the others see of this daemon; a change is written when the lease is prolonged."""
         self._engine = engine
+        self._stops = False
         self._watch = StillnessTimer(monotonic)
 
     # -- the steps of the protocol ----------------------------------------------------------------
@@ -49,6 +55,7 @@ class Membership:
         One that won't share raises OutboxHeld while there is another daemon that may live. Raises
         SchemaError if a tool has deleted the row of the lease.
         """
+        tx.execute(sql.BY_INDEX)
         lease_row(tx.execute(sql.LOCK).all())
         self.newcomer = newcomer
         ended = self._end_over(tx, self._look(tx), sql.LOCK_DAEMONS)
@@ -69,9 +76,10 @@ class Membership:
         tx.execute(sql.CHANGED)
         return turn, rest + sum(one.recovered for one in ended)
 
-    def attend(self, turn: Turn, give: frozenset[int]) -> Shares | None:
+    def attend(self, turn: Turn, give: frozenset[int], *, stops: bool) -> Shares | None:
         """Do a step: give back these shards, end dead daemons, take free shards.
 
+        One that stops says so, and takes none. The others then share as if it had left.
         Nothing may be claimed in the shards that are given. Returns None, and has changed nothing,
         if another process has locked the row of the lease. Raises LeaseLost and OutboxChanged as
         `hold` does.
@@ -86,10 +94,10 @@ class Membership:
         is_alone = living == {turn.token}
         lacks = (ALL_SHARDS if is_alone else self.shares.held).difference(owners)
         may_write = any(row.token == turn.token and row.turn is not None for row in there)
-        if over or give or lacks or not may_write:
-            return self._change(turn, give, over)
-        now = plan(living, owners, turn.token)
-        if now.takes:
+        stopping = {row.token for row in there if row.stops}
+        self._stops, tells = stops, stops and turn.token not in stopping
+        now = plan(living, owners, turn.token, stopping)
+        if over or give or lacks or not may_write or tells or now.takes:
             return self._change(turn, give, over)
         self.shares = _shares(owners, turn.token, len(living), now.gives, [])
         return self.shares
@@ -100,14 +108,19 @@ class Membership:
             if not tx.execute(sql.LOCK_IF_FREE).all():
                 lease_row(tx.execute(sql.EPOCH).all())
                 return None
+            tx.execute(sql.BY_INDEX)
             self.hold(tx, turn)
             ended = self._end_over(tx, over, sql.LOCK_IDLE_DAEMONS)
-            _end_orphans(tx)
+            if tx.execute(sql.HAS_STRAYS).scalar_one():
+                _end_orphans(tx)
             self._restore(tx, turn.token)
             if give:
                 tx.execute(sql.GIVE, {"token": turn.token, "shards": sorted(give)})
+            if self._stops and self.newcomer is not None:
+                owner = replace(self.newcomer.owner, stops=True)
+                tx.execute(sql.STOPS, {"token": turn.token, "owner": owner.write()})
             shares = self._share(tx, turn.token, ended)
-            if give or shares.held != self.shares.held:
+            if give or self._stops or shares.held != self.shares.held:
                 tx.execute(sql.CHANGED)
         self.shares = shares
         return shares
@@ -197,12 +210,13 @@ class Membership:
         """Take the free shards that this daemon should have; return what it has then."""
         there, owners = _standing(sql.STANDING.rows(tx))
         living = {row.token for row in there}
-        takes = plan(living, owners, token).takes
+        stopping = {row.token for row in there if row.stops}
+        takes = plan(living, owners, token, stopping).takes
         if takes:
             taken = tx.execute(sql.TAKE, {"token": token, "shards": list(takes)})
             owners |= dict.fromkeys(taken.scalars(), token)
             tx.execute(sql.INHERIT, {"token": token})
-        gives = plan(living, owners, token).gives
+        gives = plan(living, owners, token, stopping).gives
         return _shares(owners, token, len(living), gives, ended)
 
 
@@ -211,6 +225,7 @@ def end(tx: Connection, dialect: Dialect, token: int) -> int:
 
     The caller has locked the row of the lease.
     """
+    tx.execute(sql.BY_INDEX)
     # The row first: this waits for a turn that is being written, and from then on there is none.
     tx.execute(sql.HOLD, {"token": token})
     marked = recover(tx, dialect, token)
@@ -239,6 +254,7 @@ def begin_again(tx: Connection) -> None:
     None of them can claim or record anything more. But they may live, and have tries in flight. So
     each keeps its shards until it begins again and has ended its tries, or until its lease is over.
     """
+    tx.execute(sql.BY_INDEX)
     last = lease_row(tx.execute(sql.LOCK).all())
     for row in _daemons(tx):
         tx.execute(sql.HOLD, {"token": row.token})

@@ -1,11 +1,16 @@
-"""The statements of `membership`, for PostgreSQL. They decide nothing."""
+"""The statements of `membership`, for PostgreSQL. They decide nothing.
+
+None but ORPHANS reads more of a daemon's turns than the last ones: while another session holds a
+snapshot, the deleted ones before are still there (see `postgres.fence`). BY_INDEX has to go before
+them, because statistics count only the few rows that aren't deleted.
+"""
 
 from typing import Final
 
 from sqlalchemy import text
 
 from shipper.store.db.dialect import POSTGRES
-from shipper.store.db.postgres.fence import TOP
+from shipper.store.db.postgres.fence import LAST_TURNS, SETTLED, TOP, TURNS_LEFT
 from shipper.store.db.statement import Statement
 
 GONE_MOST: Final = 64
@@ -14,6 +19,9 @@ GONE_MOST: Final = 64
 _NOW: Final = "clock_timestamp()"
 _EXPIRES: Final = f"{_NOW} + make_interval(secs => CAST(:ttl AS double precision))"
 
+BY_INDEX: Final = text(
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+)
 LOCK: Final = text(
     "SELECT token, epoch, coalesce((SELECT token FROM shipper_lease WHERE name = 'corrected'), 0)"
     " AS corrected FROM shipper_lease WHERE name = 'outbox' FOR UPDATE"
@@ -25,10 +33,10 @@ EPOCH: Final = text(
 )
 CHANGED: Final = text("UPDATE shipper_lease SET epoch = epoch + 1 WHERE name = 'outbox'")
 # Tokens rise in steps of a random size. If the database goes back to an earlier state, the next
-# daemon would otherwise get a token that was given since then, and whose daemon may still run.
+# daemon would otherwise get a token that was given since then, and whose daemon may still run. What
+# other tables have of daemons without a row was ended just before.
 NEXT_TOKEN: Final = text(
     "SELECT greatest(token, (SELECT max(token) FROM shipper_daemon),"
-    " (SELECT max(token) FROM shipper_claim), (SELECT max(token) FROM shipper_turn),"
     " (SELECT max(token) FROM shipper_shard)) + 1 + CAST(floor(random() * 1000000) AS bigint)"
     " FROM shipper_lease WHERE name = 'outbox'"
 )
@@ -52,10 +60,17 @@ STANDING: Final = Statement(
     f" FROM shipper_shard) AS s LEFT JOIN ({_DAEMONS}) AS d ON true ORDER BY d.token",
 )
 
+# Something of a daemon whose row a tool has deleted. This reads all turns, and deleted ones too.
 ORPHANS: Final = text(
     "SELECT token FROM (SELECT token FROM shipper_claim UNION SELECT token FROM shipper_count"
     " UNION SELECT token FROM shipper_link UNION SELECT token FROM shipper_turn WHERE token > 0)"
     " AS named WHERE token NOT IN (SELECT token FROM shipper_daemon) ORDER BY token"
+)
+
+# Whether one of them may have claimed something in a shard that is about to be taken.
+HAS_STRAYS: Final = text(
+    "SELECT count(*) < 64 OR count(token) FILTER (WHERE token NOT IN"
+    " (SELECT token FROM shipper_daemon)) > 0 FROM shipper_shard"
 )
 
 JOIN: Final = text(
@@ -66,10 +81,11 @@ JOIN: Final = text(
 # say of it has to go before the ids have risen again.
 FORGET_ORDER: Final = text(
     f"UPDATE shipper_turn SET settled = top FROM (SELECT {TOP} AS top) AS given WHERE settled > top"
+    f" AND ctid = ANY (ARRAY(SELECT ends.at FROM {LAST_TURNS} AS ends))"
 )
 BEGIN: Final = text(
     "INSERT INTO shipper_turn (turn, token, claim, delivery, settled)"
-    " SELECT 0, :token, 0, 0, coalesce(max(settled), 0) FROM shipper_turn"
+    f" SELECT 0, :token, 0, 0, coalesce({SETTLED}, 0)"
     " RETURNING turn, token, claim, delivery, settled"
 )
 # The first waits for what these daemons are writing; the second leaves out those that write now.
@@ -87,6 +103,7 @@ RENEW: Final = text(
     "UPDATE shipper_daemon SET ttl = CAST(:ttl AS double precision), name = :name,"
     f" settings = :settings, expires_at = {_EXPIRES} WHERE token = :token"
 )
+STOPS: Final = text("UPDATE shipper_daemon SET owner = :owner WHERE token = :token")
 
 # What people see of a daemon that was ended: a row without settings is of a version without names,
 # so no daemon of its name can be back. A daemon that crashes under changing names fills no table.
@@ -118,8 +135,8 @@ TAKE: Final = text(
 )
 # What the last holders of these shards knew to be settled: some of it may have been received.
 INHERIT: Final = text(
-    "UPDATE shipper_turn SET settled = greatest(settled, (SELECT max(settled) FROM shipper_turn))"
-    " WHERE token = :token"
+    f"UPDATE shipper_turn SET settled = greatest(settled, {SETTLED}) WHERE token = :token"
+    " AND turn = (SELECT max(turn) FROM shipper_turn AS t WHERE t.token = :token)"
 )
 GIVE: Final = text(
     "UPDATE shipper_shard SET token = NULL WHERE shard = ANY(CAST(:shards AS smallint[]))"
@@ -129,12 +146,12 @@ GIVE: Final = text(
 # Without its last turn it can't write another one.
 NO_MORE_TURNS: Final = (
     text(
-        "INSERT INTO shipper_turn (token, turn, settled) SELECT 0, 0, max(settled)"
-        " FROM shipper_turn WHERE token = :token HAVING max(settled) IS NOT NULL"
+        "INSERT INTO shipper_turn (token, turn, settled) (SELECT 0, 0, settled"
+        " FROM shipper_turn WHERE token = :token ORDER BY turn DESC LIMIT 1)"
         " ON CONFLICT (token, turn)"
         " DO UPDATE SET settled = greatest(shipper_turn.settled, excluded.settled)"
     ),
-    text("DELETE FROM shipper_turn WHERE token = :token"),
+    text(f"DELETE FROM shipper_turn WHERE {TURNS_LEFT}"),
 )
 END: Final = (
     text("DELETE FROM shipper_daemon WHERE token = :token"),

@@ -52,7 +52,7 @@ class Sole:
         if tx.execute(_DROP, {"token": token}).rowcount:
             recover(tx, SQLITE, token)
 
-    def attend(self, turn: Turn, give: frozenset[int]) -> Shares | None:  # noqa: ARG002
+    def attend(self, turn: Turn, give: frozenset[int], *, stops: bool) -> Shares | None:  # noqa: ARG002
         """Return the whole outbox: there is no other daemon."""
         return WHOLE
 

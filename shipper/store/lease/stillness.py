@@ -36,6 +36,12 @@ class DaemonRow(NamedTuple):
         """The values that a living daemon changes: `turn` with each turn, `expires` by renewing."""
         return self.expires, self.turn
 
+    @property
+    def stops(self) -> bool:
+        """Whether it has said that it stops."""
+        owner = Owner.read(self.owner)
+        return owner is not None and owner.stops
+
     def __str__(self) -> str:
         """Return the daemon for a person."""
         return str(Owner.read(self.owner) or "another daemon")

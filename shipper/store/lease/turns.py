@@ -111,9 +111,9 @@ class TurnBook:
 
 def fold_one(tx: Connection, token: int) -> None:
     """Add up what the turns of one daemon have counted; its row has to be locked."""
-    fold_one = dialect_of(tx).fence.fold_one
-    if fold_one is not None:
-        tx.execute(text(fold_one), {"token": token})
+    statement = dialect_of(tx).fence.fold_one
+    if statement is not None:
+        tx.execute(text(statement), {"token": token})
 
 
 def fold_all(tx: Connection) -> None:

@@ -30,6 +30,7 @@ class Stuck:
     in which the holder stopped: these keep the row of the lease locked.
     """
 
+    token: int
     holder: str
     last_seen_seconds: float | None
     seen: tuple[Any, ...]
@@ -71,7 +72,7 @@ def find(engine: Engine, path: Path | None, *, only_silent: bool = False) -> lis
         for row in silent or ([] if only_silent else rest):
             frozen = tx.execute(pick(dialect, postgresql=_FROZEN), {"token": row.token}).scalars()
             holder = str(owners[row.token] or "another daemon")
-            found.append(Stuck(holder, row.last_seen, _seen(row), tuple(frozen)))
+            found.append(Stuck(row.token, holder, row.last_seen, _seen(row), tuple(frozen)))
     return found
 
 
@@ -93,16 +94,16 @@ def end(engine: Engine, stuck: Stuck) -> None:
             tx.execute(pick(dialect, postgresql=_TERMINATE), {"pid": pid})
     with writing(engine) as tx:
         dialect.lock_lease(tx)
-        token = stuck.seen[0]
-        tx.execute(HOLD, {"token": token})  # nothing of it is being written, or will be
-        now = next((row for row in tx.execute(_leases(dialect)) if row.token == token), None)
+        tx.execute(HOLD, {"token": stuck.token})  # nothing of it is being written, or will be
+        leases = tx.execute(_leases(dialect))
+        now = next((row for row in leases if row.token == stuck.token), None)
         if now is None:
             return  # another daemon has taken over meanwhile
         if _seen(now) != stuck.seen:
             raise OutboxHeld(
                 f"{stuck.holder} has written meanwhile: it lives", "stop it, or leave it alone"
             )
-        membership.end(tx, dialect, token)
+        membership.end(tx, dialect, stuck.token)
 
 
 def _lives(owner: Owner) -> bool:
@@ -110,7 +111,7 @@ def _lives(owner: Owner) -> bool:
 
 
 def _seen(row: object) -> tuple[Any, ...]:
-    return tuple(getattr(row, name, None) for name in ("token", "owner", "expires_at", "turn"))
+    return tuple(getattr(row, name, None) for name in ("owner", "expires_at", "turn"))
 
 
 def _leases(dialect: Dialect) -> TextClause:

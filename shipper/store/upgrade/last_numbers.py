@@ -34,8 +34,8 @@ def catch_up(engine: Engine) -> int:
         if not _are_less(tx, given):
             return 0
     with writing(engine) as tx:
+        _stop_turns(tx)
         # The next statement sees what a turn or another `catch_up` has written in the meantime.
-        dialect_of(engine).lock_daemons(tx)
         if not _are_less(tx, given):
             return 0
         if dialect_of(engine).moves_shards:
@@ -43,6 +43,17 @@ def catch_up(engine: Engine) -> int:
             membership.begin_again(tx)
             return 1
         return tx.execute(_RAISE, given).rowcount
+
+
+def _stop_turns(tx: Connection) -> None:
+    """Wait until no turn is being written; from then on none can begin before this ends."""
+    dialect = dialect_of(tx)
+    dialect.lock_lease(tx)
+    if dialect.moves_shards:
+        # A turn that waited for the row of its daemon would go on with what it saw before. It has
+        # locked the table before that row: if this came after the rows, both would wait for ever.
+        tx.execute(_STOP_TURNS)
+    dialect.lock_daemons(tx)
 
 
 def _are_less(tx: Connection, given: dict[str, int]) -> bool:
@@ -70,4 +81,5 @@ _RAISE = text(
     "UPDATE shipper_lease SET delivery = max(delivery, :delivery), claim = max(claim, :claim)"
     " WHERE name = 'outbox'"
 )
+_STOP_TURNS = text("LOCK TABLE shipper_turn IN SHARE ROW EXCLUSIVE MODE")
 _ADVANCE = text("SELECT setval('shipper_delivery', CAST(:delivery AS bigint) + 1, false)")

@@ -52,9 +52,9 @@ class QueueWithReserve:
         """The shards that this daemon has; see `Queue.shares`."""
         return self._queue.shares
 
-    def attend(self, gave: frozenset[int]) -> Shares | None:
+    def attend(self, gave: frozenset[int], *, stops: bool = False) -> Shares | None:
         """Give back these shards and take free ones; see `Queue.attend`."""
-        return self.insist(partial(self._queue.attend, gave))
+        return self.insist(partial(self._queue.attend, gave, stops=stops))
 
     def insist(self, write: Callable[[], T]) -> T:
         """Do any other write of the daemon; it can be repeated after it failed."""

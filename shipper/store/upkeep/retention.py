@@ -6,9 +6,10 @@ has to decide about that one.
 
 Each batch is one short transaction: events, their history, and the counters, so that the counters
 always equal a recount. Like every writer it locks the row of the lease first (see `operate`), so it
-can't meet an operator's retry of the same event. It needs no other fence: the daemon doesn't change
-an event that has ended. All rows are found by an index of their status. A batch takes as many rows
-as fit into its time, so that the drain doesn't have to wait.
+can't meet an operator's retry of the same event. It needs no other fence: no daemon changes an
+event that has ended. One that was itself ended deletes by its own configuration until it notices.
+All rows are found by an index of their status. A batch takes as many rows as fit into its time, so
+that the drain doesn't have to wait.
 
 The time of a delivered event runs from its delivery. A row doesn't have the time of its death: the
 time of a dead letter or a discarded event runs from its last try. A row that was written while the

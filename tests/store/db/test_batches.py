@@ -303,7 +303,7 @@ def test_what_is_refused_in_a_later_batch_is_told_with_what_is_written(engine: E
 def test_no_command_holds_more_than_a_batch_in_memory(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """20 MB of events go in and out again in a few."""
+    """10 MB of events go in and out again in a few."""
     payload = f'{{"type":"view","padding":"{"x" * 10_000}"}}'
     monkeypatch.setattr(paging, "PAGE", 200)
     monkeypatch.setattr(move, "_PAGE", 20)
@@ -313,10 +313,10 @@ def test_no_command_holds_more_than_a_batch_in_memory(
             engine,
             (
                 MovedEvent(n, f"e{n}", "default", "k", NOW, "pending", False, payload.encode())
-                for n in range(2000)
+                for n in range(1000)
             ),
         )
-        assert move_out(engine, PENDING, None, _keep) == 2000
+        assert move_out(engine, PENDING, None, _keep) == 1000
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -20,6 +20,7 @@ from shipper.store.db.postgres.fence import (
     HIGHEST,
     LAST,
     NAMED,
+    SETTLED,
     STARTED,
     TOP,
     PostgresFence,
@@ -31,7 +32,7 @@ _CANCEL_WITHIN: Final = 1.0
 # Of the daemon with this token; else of all that there were.
 _SETTLED = (
     "coalesce((SELECT settled FROM shipper_turn WHERE token = :token ORDER BY turn DESC LIMIT 1),"
-    " (SELECT max(settled) FROM shipper_turn))"
+    f" {SETTLED})"
 )
 _LANE = 'hashtextextended((CAST(:to AS text) || chr(31) || ordering_key) COLLATE "C", 0)'
 _COLUMNS = "('event_id', 'maybe_received', 'delivery_number')"

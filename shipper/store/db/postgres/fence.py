@@ -12,7 +12,14 @@ added up later.
 from typing import Final
 
 HIGHEST: Final = "SELECT max(id) FROM shipper_outbox"
-BOOKS: Final = "(SELECT max(settled) AS settled FROM shipper_turn) AS last_turn"
+# The last turn of each daemon, which has its highest watermark, and what ended daemons knew (0).
+LAST_TURNS: Final = (
+    "(SELECT last.* FROM (SELECT token FROM shipper_daemon UNION ALL SELECT 0) AS d"
+    " CROSS JOIN LATERAL (SELECT t.ctid AS at, settled FROM shipper_turn AS t"
+    " WHERE t.token = d.token ORDER BY turn DESC LIMIT 1) AS last)"
+)
+SETTLED: Final = f"(SELECT max(settled) FROM {LAST_TURNS} AS ends)"
+BOOKS: Final = f"(SELECT {SETTLED} AS settled) AS last_turn"
 NAMED: Final = "CAST(pg_get_serial_sequence('shipper_outbox', 'id') AS regclass)"
 TOP: Final = f"greatest(coalesce(pg_sequence_last_value({NAMED}), 0), coalesce(({HIGHEST}), 0))"
 # By the numbers that `made` has found, because finding a sequence by its name takes longer than all
@@ -36,12 +43,16 @@ STARTED: Final = (
 FOLD_AFTER: Final = 256
 SKIP_WITHIN: Final = 7 * FOLD_AFTER
 _SEARCHED: Final = SKIP_WITHIN + FOLD_AFTER
-# What a daemon's turns have counted and is not yet added up. The bound keeps the search away from
-# deleted rows.
-NOT_ADDED: Final = (
-    "{count}.token = {daemon}.token AND {count}.turn > (SELECT coalesce(max(turn), 0) -"
-    f" {_SEARCHED} FROM shipper_turn AS t WHERE t.token = {{daemon}}.token)"
+# After which turn there are rows of a daemon's turns. The bound keeps a search away from deleted
+# rows.
+_BEGIN: Final = (
+    f"(SELECT coalesce(max(turn), 0) - {_SEARCHED} FROM shipper_turn AS t WHERE t.token = {{0}})"
 )
+# What a daemon's turns have counted and is not yet added up.
+NOT_ADDED: Final = (
+    f"{{count}}.token = {{daemon}}.token AND {{count}}.turn > {_BEGIN.format('{daemon}.token')}"
+)
+TURNS_LEFT: Final = f"token = :token AND turn > {_BEGIN.format(':token')}"
 
 _NOW = "clock_timestamp()"
 _ON_CONFLICT: Final = (
@@ -113,8 +124,7 @@ class PostgresFence:
     skip_within = SKIP_WITHIN
     fold_free: str | None = _ADD_UP_FREE
     fold_one: str | None = _ADD_UP.format(
-        "WHERE c.token = :token AND c.turn > (SELECT coalesce(max(turn), 0) -"
-        f" {_SEARCHED} FROM shipper_turn AS t WHERE t.token = :token)"
+        f"WHERE c.token = :token AND c.turn > {_BEGIN.format(':token')}"
     )
     drop_turns: str | None = (
         "DELETE FROM shipper_turn WHERE token = :token AND turn >= :after AND turn < :turn"
