@@ -4,6 +4,7 @@ Each docstring names a public report of a comparable system (repository#number).
 """
 
 import asyncio
+from math import inf
 
 import pytest
 
@@ -16,6 +17,7 @@ from shipper.policy.state import State
 from shipper.store.drain.messages import LinkRow, PendingRow
 from tests.carriers import landed
 from tests.drain.parts import Drain
+from tests.drain.test_flights import Ticking
 from tests.drain.test_route import WALL, event, route, see
 from tests.policy.link_parts import GONE, OK, Bench, later
 
@@ -160,22 +162,25 @@ def test_a_release_of_a_throttled_link_keeps_the_pace(releases: int) -> None:
     """
 
     async def sent() -> tuple[int, float | None, int]:
-        one = route(max_rate=0.5)
+        now = 100.0
+        one = route(max_rate=0.5, clock=Ticking(lambda: now))
         see(one, PendingRow(1, "k", None), PendingRow(2, "m", None))
         one.ahead.take_claims(one.ahead.wanted, {1: event(1), 2: event(2, "m")})
         one.ahead.wanted = []
         one.resume(LinkRow("default", "throttled", "HTTP 429", WALL, WALL + 3600.0))
-        one.start(100.0)
+        one.start(inf)
         assert one.link.begun == 0
         for _ in range(releases):
-            one.link.release(100.0)
-            one.start(100.0)
+            one.link.release(now)
+            one.start(inf)
         await landed(one.flights)
-        one.link.release(100.5)
-        one.start(100.5)
+        now = 100.5
+        one.link.release(now)
+        one.start(inf)
         begun = one.link.begun
-        due = one.next_event(100.5)
-        one.start(102.0)
+        due = one.next_event(now)
+        now = 102.0
+        one.start(inf)
         await landed(one.flights)
         return begun, due, one.link.begun
 
