@@ -314,6 +314,8 @@ def in_place() -> Iterator[None]:
         patch.object(session, "DatabaseThread", _Thread),
         patch.object(acquisition, "Owner", _Owners),
         patch.object(session, "Owner", _Owners),
-        patch.object(destinations, "Destination", SimpleNamespace(of=lambda _: _Way(_LIFE.get()))),
+        patch.object(
+            destinations, "Destination", SimpleNamespace(of=lambda _, **_clock: _Way(_LIFE.get()))
+        ),
     ):
         yield
