@@ -148,7 +148,7 @@ PROCESS = (
     Fault("P06", "two daemons start at once", "one of them gets the outbox", "tests/store/lease/test_lease.py::test_two_that_start_at_once_share_nothing", "1"),
     Fault("P07", "SIGTERM with requests in flight", "the requests finish; nothing is repeated", f"{LIFE}::test_sigterm_finishes_what_is_in_flight", "2"),
     Fault("P08", "SIGHUP with a broken configuration", "the daemon refuses it and keeps the old one", f"{LIFE}::test_sighup_takes_a_new_setting_and_refuses_a_broken_one", "1"),
-    Fault("P09", "a crash at any await point", "as P01", SIMULATION, "500 seeds"),
+    Fault("P09", "a crash at any await point", "as P01", SIMULATION, "300 seeds"),
     Fault("P10", "a maintenance job fails, also for weeks", "the log reports each run that fails, the schedule goes on; so does the drain", "tests/daemon/test_daemon_chores.py::test_a_chore_that_fails_is_told_once_and_rung_again", "1"),
     Fault("P11", "hours of work with faults and reloads", "memory, files, threads and WAL stay bounded", f"{HERE}::test_a_soak", "{SOAK_SECONDS} s"),
     Fault("P12", "the process hangs without a signal (frozen)", "the liveness check fails; systemd's watchdog ends it", "tests/daemon/test_daemon_web.py::test_a_stopped_process_is_not_alive", "1"),
@@ -168,7 +168,7 @@ PROCESS = (
     Fault("P33", "SIGHUP with another outbox", "the daemon opens it before it closes the old one; requests in flight there end first", f"{RELOAD}::test_a_reload_can_lead_to_another_outbox", "2"),
     Fault("P34", "SIGHUP with another address, user or password for the same outbox", "lock, lease and claims stay; only the connection is new", f"{RELOAD}::test_another_way_to_the_same_outbox_is_no_other_outbox", "1"),
     Fault("P35", "a reload while another destination has a slow try in flight", "neither waits for the other", f"{RELOAD}::test_a_reload_of_one_destination_does_not_interrupt_another", "1"),
-    Fault("P36", "destinations are replaced, removed and brought back at any moment", "order, holds, pace and records stay correct", SIMULATION, "500 seeds"),
+    Fault("P36", "destinations are replaced, removed and brought back at any moment", "order, holds, pace and records stay correct", SIMULATION, "300 seeds"),
     Fault("P37", "a destination that fails gets another address", "its tries go to the new address; the outage of the old one is over", f"{RELOAD}::test_a_destination_that_fails_can_be_given_another_address", "1"),
     Fault("O990", "SIGHUP names a server that accepts the login or the connection, and then says nothing", "the daemon refuses it after 30 s, with the reason in the log; it obeys the next SIGHUP", "tests/daemon/test_daemon_reload_hung.py::test_a_server_that_says_nothing_is_asked_for_so_long_and_no_longer", "2"),
     Fault("O991", "SIGTERM while the daemon asks such a server", "the process ends at once, and gives its outbox back", "tests/daemon/test_daemon_reload_hung.py::test_a_stop_ends_a_reload_whose_server_says_nothing", "2"),
@@ -362,7 +362,7 @@ CLOCK = (
     Fault("T01", "the wall clock jumps, 1 ms to 70 years, forward and back, while an event waits", "the daemon goes on; no event is lost, doubled or out of order", f"{HERE}::test_wall_clock_jumps", "26"),
     Fault("T02", "the wall clock has jumped while no daemon ran", "as T01; the daemon ignores a time for the next try that is too far off", f"{HERE}::test_wall_clock_jumps", "13"),
     Fault("T03", "the receiver's clock is wrong", "the daemon measures Retry-After against that receiver's own Date", "tests/policy/test_outcome.py::test_a_date_is_measured_against_the_answers_own_date", "1"),
-    Fault("T04", "the machine sleeps", "the daemon goes on; nothing is lost, the order is kept", SIMULATION, "500 seeds"),
+    Fault("T04", "the machine sleeps", "the daemon goes on; nothing is lost, the order is kept", SIMULATION, "300 seeds"),
     Fault("T05", "the clock steps by 30 days, a year, ten years under a daemon that has run for a while", "the daemon goes on at once, and needs no more memory; it lists no missed run", f"{CLOCKS}::test_a_step_costs_neither_time_nor_memory_nor_rows", "5"),
     Fault("T06", "the clock is set back by an hour, a month, ten years", "the daemon goes on at once; it runs each maintenance job at its time by the monotonic clock", f"{SCHEDULE}::test_a_step_neither_adds_a_ring_nor_takes_one_away", "55"),
     Fault("T07", "delivery windows, when the clock is set to another month and back", "they open and close within a second", f"{CLOCKS}::test_a_window_follows_the_wall_clock_at_once", "2"),
@@ -383,7 +383,7 @@ CLOCK = (
 )  # fmt: skip
 
 PEOPLE = (
-    Fault("O01", "operators hold, retry and discard while the daemon ships", "order and counters stay correct", SIMULATION, "500 seeds"),
+    Fault("O01", "operators hold, retry and discard while the daemon ships", "order and counters stay correct", SIMULATION, "300 seeds"),
     Fault("O02", "a wrong configuration", "shipper reports every fault at once with its line, exit status 78", "tests/config/test_config_faults.py::test_all_faults_are_reported_at_once_in_their_order", "1"),
     Fault("O03", "any file and any environment as configuration", "settings, or problems that name their place; no secret is shown", "tests/config/test_config_random.py::test_anything_gives_settings_or_problems_with_a_place", "100"),
     Fault("O04", "http to another machine", "refused: use https, or stay on this machine", "tests/config/test_config_values.py::test_events_go_by_https_or_stay_on_this_machine", "8"),

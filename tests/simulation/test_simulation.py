@@ -15,7 +15,7 @@ from tests.simulation.__main__ import told
 from tests.simulation.scenario import PARTIAL
 from tests.simulation.world import run, run_quietly
 
-SEEDS = int(os.environ.get("SHIPPER_TEST_SEEDS", "500"))
+SEEDS = int(os.environ.get("SHIPPER_TEST_SEEDS", "300"))
 _CHUNK = 100
 _CHUNKS = [range(first, min(first + _CHUNK, SEEDS)) for first in range(0, SEEDS, _CHUNK)]
 _LINES = Path(__file__).with_name("seeds.txt").read_text("utf-8").splitlines()
