@@ -34,9 +34,9 @@ from tests.daemon.processes import PATIENCE
 pytestmark = pytest.mark.timeout(600)
 
 SEED = 20
-KILLS, STOPS = 30, 5  # on each database
+KILLS, STOPS = 20, 5  # on each database
 FIRST_SEND_SECONDS = 3.0
-CUTS, CUTS_NORMAL, CUTS_EXT4 = 500, 100, 20
+CUTS, CUTS_NORMAL, CUTS_EXT4 = 300, 100, 20
 IO_SHARE = 0.08
 ANSWERS, ANSWERS_STOCK, ROWS, VALUES = 5000, 600, 1250, 3000
 FAILOVERS = 2
