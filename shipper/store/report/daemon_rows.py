@@ -8,9 +8,9 @@ Reads only. It must never read the history, and never decide whether a daemon is
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from shipper.store.db.dialect import Dialect, dialect_of
 from shipper.store.lease.lease import SILENT, Owner
@@ -85,17 +85,7 @@ def joined(tx: Connection) -> list[JoinedDaemon]:
     rows = tx.execute(_daemons(dialect)).all()
     lease_row(rows)
     found = [
-        JoinedDaemon(
-            row.token,
-            row.name,
-            Owner.read(row.owner),
-            row.ttl,
-            dialect.wall(row.since),
-            row.unseen,
-            not row.alive,
-            row.shards,
-            row.settings or "",
-        )
+        _read(dialect, row, row.shards, row.settings or "", is_missing=not row.alive)
         for row in rows
         if row.token is not None
     ]
@@ -106,20 +96,34 @@ def gone(tx: Connection) -> list[JoinedDaemon]:
     """Return the daemons that others have ended and that aren't back, the oldest first."""
     dialect = dialect_of(tx)
     return [
-        JoinedDaemon(
-            row.token,
-            row.name,
-            Owner.read(row.owner),
-            row.ttl,
-            dialect.wall(row.since),
-            row.unseen,
-            is_missing=True,
-            shards=0,
-            is_gone=True,
-        )
+        _read(dialect, row, is_missing=True, is_gone=True)
         for row in tx.execute(_gone(dialect))
         if row.unseen < REMEMBERED
     ]
+
+
+def _read(
+    dialect: Dialect,
+    row: Row[Any],
+    shards: int = 0,
+    settings: str = "",
+    *,
+    is_missing: bool,
+    is_gone: bool = False,
+) -> JoinedDaemon:
+    owner, since = Owner.read(row.owner), dialect.wall(row.since)
+    return JoinedDaemon(
+        row.token,
+        row.name,
+        owner,
+        row.ttl,
+        since,
+        row.unseen,
+        is_missing,
+        shards,
+        settings,
+        is_gone,
+    )
 
 
 def free_shards(tx: Connection) -> int:

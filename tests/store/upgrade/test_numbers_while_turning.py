@@ -28,11 +28,12 @@ _NUMBERS_LOST = "SELECT setval('shipper_delivery', 1, false)"
 
 
 @pytest.fixture
-def post(postgres_url: str) -> Iterator[Engine]:
-    """Give an outbox on PostgreSQL."""
-    engine = open_engine(postgres_url)
-    yield engine
-    engine.dispose()
+def three(postgres_url: str) -> Iterator[tuple[Engine, Engine, Engine]]:
+    """Give three processes' ways to an outbox on PostgreSQL."""
+    engines = open_engine(postgres_url), open_engine(postgres_url), open_engine(postgres_url)
+    yield engines
+    for engine in engines:
+        engine.dispose()
 
 
 @pytest.fixture
@@ -43,30 +44,15 @@ def member(postgres_url: str) -> Iterator[Member]:
     one.close()
 
 
-@pytest.fixture
-def watcher(postgres_url: str) -> Iterator[Engine]:
-    """Give what sees who waits."""
-    engine = open_engine(postgres_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def holder(postgres_url: str) -> Iterator[Engine]:
-    """Give what holds the row of a daemon."""
-    engine = open_engine(postgres_url)
-    yield engine
-    engine.dispose()
-
-
 def _until_waiting(watcher: Engine, count: int) -> None:
     until(lambda: ask(watcher, _WAITING) == [(count,)])
 
 
 def test_a_turn_that_waits_for_the_correction_is_not_written(
-    post: Engine, watcher: Engine, member: Member, monkeypatch: pytest.MonkeyPatch
+    three: tuple[Engine, Engine, Engine], member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though it has begun before the correction is committed, and its daemon's row stays."""
+    post, watcher, _ = three
     write(post, "a", "b")
     member.send(1)
     events = claim(member.queue, 2)
@@ -89,9 +75,10 @@ def test_a_turn_that_waits_for_the_correction_is_not_written(
 
 
 def test_a_correction_waits_for_a_turn_that_is_being_written(
-    post: Engine, watcher: Engine, holder: Engine, member: Member
+    three: tuple[Engine, Engine, Engine], member: Member
 ) -> None:
     """Neither waits for the other for ever, and the daemon begins again after that turn."""
+    post, watcher, holder = three
     write(post, "a", "b")
     member.send(1)
     events = claim(member.queue, 2)
