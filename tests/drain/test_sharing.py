@@ -152,7 +152,7 @@ def test_all_daemons_together_ask_again_at_least_as_often_as_one_does(
     asked: float, daemons: int
 ) -> None:
     """At most twice in the pause, or twice in `probe_max_delay` if that is shorter."""
-    seeds, hours = 16, daemons
+    seeds, hours = 4, daemons
     chances = [random.Random(seed) for seed in range(seeds)]
     each = [asked_by_one(later(asked), daemons, hours, later(asked), one) for one in chances]
     together = sum(each) * daemons / seeds / (hours * 3600.0)
