@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from shipper.sandbox import SandboxAnswer
 from tests.daemon.crew import Crew
 from tests.daemon.harness import Shop, only_postgres, several
@@ -21,7 +23,10 @@ def _seen(shop: Shop) -> dict[str, str]:
     return {row.name: row.state for row in shop.rows(_SEEN)}
 
 
-async def test_the_first_to_reach_a_destination_wakes_the_others(shop: Shop) -> None:
+@pytest.mark.parametrize(("status", "state"), [(401, "paused"), (429, "throttled")])
+async def test_the_first_to_reach_a_destination_wakes_the_others(
+    shop: Shop, status: int, state: str
+) -> None:
     """Their own probes would be due in an hour, and no operator says anything to them."""
     crew = Crew(shop)
     one, two = [await crew.join(who, retry=HOURS) for who in ("one", "two")]
@@ -30,8 +35,9 @@ async def test_the_first_to_reach_a_destination_wakes_the_others(shop: Shop) -> 
     await crew.freeze(two, "two")
     shop.add(*several(USERS, 2))
     await until(lambda: _seen(shop)["one"] == "paused")
+    shop.sandbox.answer_for = lambda _: SandboxAnswer(status, b"{}")
     two.signal(signal.SIGCONT)
-    await until(lambda: _seen(shop) == {"one": "paused", "two": "paused"})
+    await until(lambda: _seen(shop) == {"one": "paused", "two": state})
     shop.sandbox.answer_for = None
     one.signal(signal.SIGHUP)  # it probes at once; the other isn't told
     await shop.settled()
