@@ -30,12 +30,15 @@ async def test_the_first_to_reach_a_destination_wakes_the_others(
     """Their own probes would be due in an hour, and no operator says anything to them."""
     crew = Crew(shop)
     one, two = [await crew.join(who, retry=HOURS) for who in ("one", "two")]
-    shop.sandbox.answer_for = lambda _: SandboxAnswer(401, b"{}")
+    theirs: set[str | None] = set()  # the events of the second
+    shop.sandbox.answer_for = lambda request: SandboxAnswer(
+        status if request.key in theirs else 401, b"{}"
+    )
     # So that the second never sees the first up in this outage before that is back.
     await crew.freeze(two, "two")
     shop.add(*several(USERS, 2))
     await until(lambda: _seen(shop)["one"] == "paused")
-    shop.sandbox.answer_for = lambda _: SandboxAnswer(status, b"{}")
+    theirs.update(crew.events_of("two"))
     two.signal(signal.SIGCONT)
     await until(lambda: _seen(shop) == {"one": "paused", "two": state})
     shop.sandbox.answer_for = None
