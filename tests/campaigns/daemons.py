@@ -14,7 +14,6 @@ may be in trouble at once. Then all is let go on to its end. What has to be true
 """
 
 import asyncio
-import os
 import random
 import signal
 import time
@@ -200,8 +199,10 @@ class _Round:
 
     async def _kill(self, place: _Place) -> None:
         sender = _of(place)
-        os.kill(sender.life.pid, signal.SIGKILL)
-        await sender.life.ended()
+        sender.life.kill()
+        if await sender.life.ended() != -signal.SIGKILL:
+            await self._look(place)  # it has found out just before that it was taken over
+            return
         sender.troubles.append(Trouble("kill", _now()))
         if self._chance.random() < 0.5:
             await asyncio.sleep(self._lease * self._chance.uniform(0.0, 2.0))
