@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from shipper.destination.signature import Signer, message_id, parse_secrets
+from shipper.config.signing import parse_secrets
+from shipper.destination.signature import Signer, message_id
 
 BODY = b'{"type":"order","note":"gr\xc3\xbc\xc3\x9fe"}'
 KEYS = st.binary(min_size=24, max_size=64)
