@@ -21,6 +21,7 @@ from shipper.config import DestinationSettings
 from shipper.destination.build import TransportChoice, opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.request import Answer, Request, Target, Transport, awaited
+from shipper.destination.tls import Trust
 from shipper.errors import ConfigError
 from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 
@@ -61,7 +62,7 @@ class Destination:
             events,
             limit=max_in_flight,
             timeout=timeout,
-            ca_file=ca_file,
+            trust=Trust(ca_file),
             proxy=proxy,
             choice=transport,
             clock=clock,

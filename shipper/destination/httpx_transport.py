@@ -40,7 +40,10 @@ _TRAILING_DATA: Final = attrgetter("_httpcore_stream._stream._connection._h11_st
 
 
 class HttpxTransport:
-    """Sends by httpx. `timeout`, `keepalive` and `clock` are in seconds; see `FastTransport`."""
+    """Sends by httpx. `timeout`, `keepalive` and `clock` are in seconds; see `FastTransport`.
+
+    `proxy` is its URL, and how TLS with the proxy itself is done.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class HttpxTransport:
         timeout: float,
         keepalive: float,
         tls: ssl.SSLContext,
-        proxy: str | None,
+        proxy: tuple[str, ssl.SSLContext] | None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._timeout = timeout
@@ -65,7 +68,7 @@ class HttpxTransport:
             limits=httpx.Limits(
                 max_connections=limit, max_keepalive_connections=limit, keepalive_expiry=keepalive
             ),
-            proxy=None if proxy is None else _proxy(proxy, tls),
+            proxy=None if proxy is None else _proxy(*proxy),
         )
 
     def begin(self, request: Request, done: Callable[[Answer], None]) -> Request:

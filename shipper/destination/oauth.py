@@ -19,6 +19,7 @@ from shipper.destination.build import opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.grant import Credentials, Token, token_of
 from shipper.destination.request import Answer, Request, Target, Transport
+from shipper.destination.tls import Trust
 from shipper.policy.outcome import Fault, FaultKind, UnderWay
 
 Fetched: TypeAlias = Callable[[str | Fault | Exception], None]
@@ -63,7 +64,7 @@ class TokenSource:
             parsed,
             limit=1,
             timeout=timeout,
-            ca_file=ca_file,
+            trust=Trust(ca_file),
             proxy=proxy,
             choice="auto",
             clock=clock,
