@@ -26,6 +26,11 @@ def parse_secrets(text: str) -> tuple[bytes, ...]:
     return tuple(_key(number, line) for number, line in lines)
 
 
+def signing_texts(text: str) -> list[str]:
+    """Return the secrets of such a file as texts, without what stands before each."""
+    return [line.removeprefix(_PREFIX).rstrip("=") for line in text.split()]
+
+
 def _key(number: int, line: str) -> bytes:
     if line.startswith(_ASYMMETRIC):
         raise ValueError(f"line {number}: a key for ed25519; only whsec_ is supported")

@@ -77,7 +77,7 @@ class HttpxTransport:
         See `Transport`.
         """
         request.begin(self, done)
-        request.due = self._now() + self._timeout
+        request.due = min(request.due, self._now() + self._timeout)
         task = self._tasks[request] = asyncio.create_task(self._post(request))
         task.add_done_callback(partial(self._answered, request))
         return request

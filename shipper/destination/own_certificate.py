@@ -4,12 +4,15 @@ It decides which files can be used. It must never show a part of a key, or ask a
 password. That a certificate has expired depends on the time, which is an argument.
 """
 
+import os
 import re
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from shipper.config.destination import DestinationSettings
+from shipper.config.secret import OTHERS_READ
 from shipper.errors import ConfigError
 
 _BLOCK: Final = re.compile(
@@ -31,7 +34,7 @@ class OwnCertificate(NamedTuple):
     def show(self, context: ssl.SSLContext) -> None:
         """Let a context show the certificate to receivers that ask for one; raises ConfigError."""
         self.ends()
-        _read("key_file", self.key_file)
+        _read("key_file", self.key_file, private=True)
         encrypted = False
 
         def password() -> str:
@@ -92,11 +95,23 @@ class OwnCertificate(NamedTuple):
         return ConfigError([f"cert_file {self.cert_file} and {key} can't be used: {words}"])
 
 
-def _read(name: str, file: Path) -> bytes:
+def own_certificate(settings: DestinationSettings) -> OwnCertificate | None:
+    """Return the certificate that a configured destination shows; None if it shows none."""
+    tls = settings.tls
+    if tls.cert_file is None or tls.key_file is None:
+        return None
+    return OwnCertificate(tls.cert_file, tls.key_file)
+
+
+def _read(name: str, file: Path, *, private: bool = False) -> bytes:
     try:
         if file.exists() and not file.is_file():
             raise ConfigError([f"{name} {file}: is not a file"])
         with file.open("rb") as stream:
+            if private and os.fstat(stream.fileno()).st_mode & OTHERS_READ:
+                raise ConfigError(
+                    [f"{name} {file}: can be read by other users"], f"chmod o= {file}"
+                )
             content = stream.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(

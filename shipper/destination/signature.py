@@ -6,11 +6,10 @@ It decides what is signed: the id, the second of this try and the body, as they 
 import hmac
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Final
-from urllib.parse import quote_from_bytes
+from functools import lru_cache
 
-# Visible ASCII without '%', as in an idempotency key.
-_VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+from shipper.config.signing import parse_secrets
+from shipper.config.template import encoded_in_header
 
 
 class Signer:
@@ -42,5 +41,10 @@ def message_id(event_id: str) -> str:
     A dot separates the parts of what is signed. If the id held one, the same signature would fit
     another id with another timestamp. Raises UnicodeEncodeError for a lone surrogate.
     """
-    encoded = quote_from_bytes(event_id.encode("utf-8", "surrogateescape"), safe=_VISIBLE)
-    return encoded.replace(".", "%2E")
+    return encoded_in_header(event_id).replace(".", "%2E")
+
+
+@lru_cache(maxsize=16)
+def signer_of(text: str) -> Signer:
+    """Return what signs with the secrets in the lines of a file. Raises ValueError."""
+    return Signer(parse_secrets(text))
