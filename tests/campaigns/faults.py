@@ -637,9 +637,37 @@ SECURITY = (
     Fault("E407", "a lock file is removed or replaced where the kernel knows no lock on the file itself (gVisor)", "the daemon takes it again with its next look, before a second daemon comes", SIMULATION, "a quarter of the seeds"),
 )  # fmt: skip
 
+FORM = "tests/destination/test_form.py"
+TEMPLATE = "tests/config/test_template.py"
+HTTP_SETTINGS = "tests/config/test_http_settings.py"
+ANY_API = "tests/daemon/test_daemon_http.py"
+
+OTHER_APIS = (
+    Fault("E1000", "a value of a row holds CR, LF or NUL, and a header's text has its placeholder (compare netbox-community/netbox#22746)", "the value is percent-encoded; a strict parser reads the same headers, host and path for any id, key and type", f"{FORM}::test_no_row_can_break_out_of_its_place", "fuzzed"),
+    Fault("E1001", "a value of a row holds slashes or dots, and the URL's path has its placeholder (compare envoyproxy/envoy#45931, OpenFeign/feign#723)", "a value stays one part of the path; one that is or holds a part . or .. makes the event a dead letter, unsent", f"{TEMPLATE}::test_a_value_stays_one_part_of_a_url", "fuzzed"),
+    Fault("E1002", "such a value is encoded, and the receiver decodes slashes or backslashes before it resolves dots (compare microsoft/kiota#7910, framework/the-framework#968, envoyproxy/envoy#46067)", "as E1001: nothing is sent. What only a second decoding would make of it is the receiver's fault", f"{TEMPLATE}::test_a_value_never_leads_to_another_path", "8 forms"),
+    Fault("E1003", "the URL has a placeholder in its scheme, host or port (compare wso2/carbon-apimgt#13991)", "exit 78 with the line: no row can choose who gets the event and the secrets", f"{HTTP_SETTINGS}::test_each_mistake_has_its_line_and_what_mends_it", "3"),
+    Fault("E1004", "an HTTP client encodes or normalises a path again that is encoded already (compare rest-assured/rest-assured#335, line/armeria#1417)", "both clients send the same bytes, also of codes that the configuration has written", f"{FORM}::test_both_transports_send_the_same", "fuzzed"),
+    Fault("E1005", "an event lacks what a placeholder asks for (compare apache/streampipes#742, vectordotdev/vector#6242)", "it alone is a dead letter, with the reason; the others go on, and the link isn't judged by it, however many such events come (found by reading; before that, five in a row paused the link)", f"{ANY_API}::test_an_event_without_what_a_placeholder_asks_for_stops_no_other", "4 x 2 databases; unit"),
+    Fault("E1006", "a header is configured that the client sets itself, such as Content-Type (compare fluent/fluent-bit#2336, raboof/beats-output-http#10)", "it is sent once: a header of one's own takes the place of the default, and one with a setting of its own, or that the connection needs, is refused with its line", f"{FORM}::test_a_header_of_ones_own_takes_the_place_of_shippers", "2; and 16 refused ones"),
+    Fault("E1007", "a server knows a header only by the letters in which its documentation writes it (compare flawiddsouza/Restfox#384, danirod/cartero#138)", "both clients send the name as the configuration has it", f"{FORM}::test_a_header_has_the_letters_that_it_is_written_with", CLIENTS),
+    Fault("E1008", "a status means something else to an API than to all others, for a while or for ever (compare vectordotdev/vector#13414, hasura/graphql-engine#8043)", "`answers` says so for each status from 200 to 599; a portal's page is no success all the same, and the guards stay", "tests/policy/test_answers.py::test_a_listed_status_means_what_its_list_says", "2,000"),
+    Fault("E1009", "an API answers 409 for an event that it has already (compare cloudfoundry-attic/cf-abacus#128, fastrepl/anarlog#6459)", "with `accepted = [409]` the event is delivered", f"{ANY_API}::test_what_a_status_means_is_the_configurations_to_say", "1"),
+    Fault("E1010", "the file of a secret ends with a line break, as editors write it (compare kubernetes/kubernetes#52919)", "the line break isn't sent; a second line, or a space at an end, is refused with the line of the setting and without a part of the secret", f"{HTTP_SETTINGS}::test_a_secret_that_can_not_be_sent_is_refused_unseen", "8"),
+    Fault("E1011", "the file of a header or a secret is replaced while the daemon runs (compare VictoriaMetrics/VictoriaMetrics#1297, open-policy-agent/opa#2241)", "it is used within seconds, and a paused link is probed at once", f"{ANY_API}::test_a_new_secret_is_noticed_and_tried_at_once", "1"),
+    Fault("E1012", "Kubernetes replaces a mounted secret by renaming a link to its directory, more than once; a reload has named the file (compare knative-extensions/eventing-kafka-broker#3323, istio/istio#59916, pgEdge/pgedge-rag-server#34)", "as E1011: what counts is the file behind all links, and the files of the configuration that is in force", f"{ANY_API}::test_a_secret_that_is_mounted_by_kubernetes_is_noticed_as_well", "1"),
+    Fault("E1013", "the file of a secret is empty for a moment while it is replaced (compare lakehq/sail#2288)", "the log says so, and the old secret is sent on", f"{ANY_API}::test_a_secret_that_is_mounted_by_kubernetes_is_noticed_as_well", "1"),
+    Fault("E1014", "the receiver echoes a secret, in the error's text or a redirect, and the history keeps what it said (compare Soroban-Smart-Block-Explorer/Soroban-Smart-Block-Backend-#498, grafana/k6#1103, prometheus/prometheus#9383)", "every secret of the destination is masked, also the longer of two of which one holds the other, in every usual spelling; no metric has a URL", "tests/config/test_masked.py::test_all_secrets_of_a_destination_are_masked", "3"),
+    Fault("E1015", "other users can read the file of a secret", "exit 78 with the line and the command that mends it; in a running daemon the old secret is kept", f"{HTTP_SETTINGS}::test_a_secret_that_others_can_read_is_refused", "2"),
+    Fault("E1016", "a line among headers or secrets is no TOML, and its name is that of a setting (compare valyala/chclient#6)", "the message has the line's number, not its text", f"{HTTP_SETTINGS}::test_a_broken_line_among_secrets_is_not_quoted", "2"),
+    Fault("E1017", "an event waits longer than its API wants it, and the API would drop it without an error", "`late_after` raises an alarm of its own, and `status` says so, at any hour; nothing is given up", f"{ANY_API}::test_an_event_that_waits_longer_than_its_api_wants_is_shown", "1; unit"),
+    Fault("E1018", "a reload names a header twice, a status in two lists, or a host that rows would choose", "it is refused with file and line, and the old configuration ships on", f"{ANY_API}::test_a_reload_with_a_mistake_leaves_everything_as_it_is", "4"),
+)  # fmt: skip
+
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "Network": NETWORK,
     "Answers": ANSWERS,
+    "Other APIs": OTHER_APIS,
     "Process": PROCESS,
     "Disk": DISK,
     "Database": DATABASE,
@@ -652,6 +680,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 IN_SHORT = {
     "Network": "no listener, no such name, hangs, resets, half-open connections, wrong certificates",
     "Answers": "garbage, endless or early answers, a captive portal, any status with any headers",
+    "Other APIs": "rows that would break out of a header or a URL, secrets that rotate, leak or don't fit, statuses of any meaning",
     "Process": "kill -9 and SIGSTOP at any moment, a second daemon, several of them, a lost lease, no /proc, a stuck log",
     "Disk": "power cuts, EIO and ENOSPC at any operation, a full disk, a removed or replaced file",
     "Database": "every order of transactions, lost connections, locks, missing tables and rights",
