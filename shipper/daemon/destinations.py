@@ -13,6 +13,7 @@ from typing import TypeAlias
 from shipper.advice import place_of
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
+from shipper.config.secrets import read_secrets
 from shipper.daemon.file_watch import SeenFiles, fingerprint
 from shipper.destination import Destination
 from shipper.drain import Route, Terms
@@ -53,7 +54,7 @@ async def ready_destinations(
     try:
         for name, destination in settings.destinations.items():
             if before.get(name) == inputs[name]:
-                destination.read_api_id()  # checks only: the courier rereads it by itself
+                read_secrets(destination)  # checks only: the courier rereads them by itself
             else:
                 couriers[name] = _courier(destination, settings, clock)
     except BaseException:
@@ -81,10 +82,11 @@ def _courier(destination: DestinationSettings, settings: Settings, clock: Clock)
     carrier = Destination.of(destination, clock=clock.monotonic)
     return Courier(
         carrier,
-        validation=settings.validation.mode,
-        api_id=lambda: destination.read_api_id().reveal(),
+        validation=destination.checks(settings.validation.mode),
+        secrets=lambda: read_secrets(destination),
         clock=clock,
         where=carrier.where,
+        answers=destination.answers.table(),
     )
 
 

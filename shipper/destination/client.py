@@ -1,37 +1,30 @@
 """A destination: one URL, one pool of connections, one deadline for a whole try.
 
-It decides what a request contains, and reports one Reply or Fault for it. It must never raise
+`form` decides what a request contains. It reports one Reply or Fault for it. It must never raise
 because of the network or an event, send a request twice, follow a redirect, unpack an answer, keep
 a cookie, or read a proxy from the environment.
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote_from_bytes
 
-import httpx
-
-from shipper import __version__
 from shipper.config import DestinationSettings
-from shipper.destination.build import TransportChoice, opener, parse_url
+from shipper.config.secrets import Secrets
+from shipper.config.template import Unbuildable
+from shipper.destination.build import TransportChoice, opener
 from shipper.destination.faults import FAILURES, Peer, fault
-from shipper.destination.request import Answer, Request, Target, Transport, awaited
-from shipper.errors import ConfigError
+from shipper.destination.form import Form, Unsendable, form_of
+from shipper.destination.request import Answer, Request, Transport, awaited
+from shipper.policy.event import Event
 from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
-
-# Visible ASCII without '%': quote_from_bytes encodes all other characters, and '%' starts a code.
-_VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
-_AS_IT_IS = re.compile(f"[{re.escape(_VISIBLE)}]*")
-_SENDABLE = re.compile(r"[\x20-\x7e]*")
 
 
 class Destination:
-    """Sends events to one URL. Belongs to the event loop that first sends; close it there.
+    """Sends events to one origin. Belongs to the event loop that first sends; close it there.
 
     `timeout` is in seconds for a whole try: waiting for a connection, the name lookup, connecting,
     writing, and reading. At most `max_in_flight` tries run at the same time; the others wait.
@@ -43,8 +36,8 @@ class Destination:
 
     def __init__(
         self,
+        form: Form,
         *,
-        url: str,
         timeout: float,
         max_in_flight: int,
         ca_file: Path | None = None,
@@ -52,13 +45,11 @@ class Destination:
         transport: TransportChoice = "auto",
         clock: Callable[[], float] | None = None,
     ) -> None:
-        events, user_agent = _parse(url), f"shipper/{__version__}"
-        self._events = Target(events, user_agent)
-        self._validation = Target(_below(events, b"/validate"), user_agent)
+        self._form = form
         self._proxied = proxy is not None
-        self._peer = Peer.of(events, timeout, proxy)
+        self._peer = Peer.of(form.url, timeout, proxy)
         self._open = opener(
-            events,
+            form.url,
             limit=max_in_flight,
             timeout=timeout,
             ca_file=ca_file,
@@ -79,7 +70,7 @@ class Destination:
     ) -> Self:
         """Return the client of a configured destination, with other limits where given."""
         return cls(
-            url=settings.url,
+            form_of(settings),
             timeout=settings.timeout if timeout is None else timeout,
             max_in_flight=max_in_flight or settings.max_in_flight,
             ca_file=settings.ca_file,
@@ -93,9 +84,12 @@ class Destination:
         """The host and the port that events go to."""
         return self._peer.name
 
-    def begin(
-        self, event_id: str, payload: bytes, api_id: str, done: Report, until: float = inf
-    ) -> UnderWay:
+    @property
+    def can_validate(self) -> bool:
+        """Whether the destination has somewhere to let an event be validated."""
+        return self._form.can_validate
+
+    def begin(self, event: Event, secrets: Secrets, done: Report, until: float = inf) -> UnderWay:
         """Begin to send an event once; `done` gets the answer or what went wrong.
 
         No byte of it leaves if the try's deadline would then be later than `until`, in the time of
@@ -103,23 +97,12 @@ class Destination:
         after `begin` has returned; not if the try is cancelled. An exception is a bug of the
         program.
         """
-        try:
-            key = idempotency_key(event_id)
-        except UnicodeEncodeError:
-            why = "the event id holds a character that UTF-8 can't write"
-            return asyncio.get_running_loop().call_soon(done, Invalid("unbuildable", why))
-        request = Request(self._events, api_id, key, payload)
-        request.until = until
-        return self._begin(request, done)
+        return self._begin(self._form.request, event, secrets, done, until)
 
-    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
-        """Send an event once, and return the answer or what went wrong."""
-        return await awaited(partial(self.begin, event_id, payload, api_id))
-
-    async def validate(self, payload: bytes, api_id: str) -> Reply | Fault:
-        """Let the destination validate a payload without accepting it."""
-        request = Request(self._validation, api_id, None, payload)
-        return await awaited(partial(self._begin, request))
+    async def validate(self, event: Event, secrets: Secrets) -> Reply | Fault | Invalid:
+        """Let the destination validate an event without accepting it, if it `can_validate`."""
+        ask = partial(self._begin, self._form.validation, event, secrets)
+        return await awaited(lambda done: ask(done, inf))
 
     async def aclose(self) -> None:
         """Close all connections; a try that is under way ends with a fault."""
@@ -128,12 +111,21 @@ class Destination:
             await transport.aclose()
 
     def _begin(
-        self, request: Request, done: Callable[[Reply | Fault | Exception], None]
+        self,
+        make: Callable[[Event, Secrets], Request],
+        event: Event,
+        secrets: Secrets,
+        done: Report,
+        until: float,
     ) -> UnderWay:
-        if not _SENDABLE.fullmatch(request.api_id):
-            # Not Invalid: that would make every event a dead letter because of the API ID.
-            why = "the API ID holds a character that can't be sent"
-            return asyncio.get_running_loop().call_soon(done, Fault("unreachable", "no", why))
+        try:
+            request = make(event, secrets)
+        except Unbuildable as error:
+            return _soon(done, Invalid("unbuildable", str(error)))
+        except Unsendable as error:
+            # Not Invalid: that would make every event a dead letter because of a secret.
+            return _soon(done, Fault("unreachable", "no", str(error)))
+        request.until = until
         if self._transport is None:
             self._transport = self._open()
         return self._transport.begin(request, partial(self._answered, request, done))
@@ -158,25 +150,5 @@ class Destination:
             done(answer)
 
 
-def idempotency_key(event_id: str) -> str:
-    """Return an event id as a header value: visible ASCII, everything else percent-encoded UTF-8.
-
-    Bytes that weren't UTF-8 when the id was read (surrogateescape) are encoded as these bytes.
-    Raises UnicodeEncodeError for any other lone surrogate.
-    """
-    if _AS_IT_IS.fullmatch(event_id):
-        return event_id
-    return quote_from_bytes(event_id.encode("utf-8", "surrogateescape"), safe=_VISIBLE)
-
-
-def _parse(url: str) -> httpx.URL:
-    parsed = parse_url("the destination's url", url, {"http", "https"})
-    if parsed.userinfo:
-        raise ConfigError(["the destination's url must not hold a user name or a password"])
-    return parsed.copy_with(fragment=None)
-
-
-def _below(url: httpx.URL, path: bytes) -> httpx.URL:
-    # The raw path: the decoded path doesn't show which slashes were written as %2F.
-    before, mark, query = url.raw_path.partition(b"?")
-    return url.copy_with(raw_path=before.rstrip(b"/") + path + mark + query)
+def _soon(done: Report, answer: Fault | Invalid) -> UnderWay:
+    return asyncio.get_running_loop().call_soon(done, answer)

@@ -89,12 +89,13 @@ class HttpxTransport:
 
     async def _post(self, request: Request) -> Reply:
         trace = _Trace(request, self._is_late)
+        url = request.url
         asked = httpx.Request(
-            request.target.method,
-            request.target.url if self._proxied else _without_lookup(request.target.url),
+            request.method,
+            url if self._proxied else _without_lookup(url),
             headers=request.fields(),
             content=request.body,
-            extensions=self._extensions(request.target.url, trace),
+            extensions=self._extensions(url, trace),
         )
         async with patience_until(request.due, lambda: request.begun):
             try:

@@ -14,13 +14,15 @@ import orjson
 from shipper.advice import DestinationPlace, hint, place_of, where_of
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings, masked
+from shipper.config.secrets import Secrets, read_secrets
 from shipper.contract.builders import view
 from shipper.destination import Destination
 from shipper.destination.inspect import Origin, addresses, certificate_ends, origin_of
 from shipper.destination.tls import knows_authorities
 from shipper.doctor.result import CheckResult, fault, of_error, warning, well, words_of
 from shipper.errors import AccessDenied, ShipperError
-from shipper.policy.outcome import Fault, Kind, Reply, classify
+from shipper.policy.event import Event
+from shipper.policy.outcome import Fault, Invalid, Kind, Reply, classify
 from shipper.policy.outcome import masked as without
 
 PATIENCE = 5.0
@@ -121,12 +123,13 @@ async def _api(
     settings: DestinationSettings, whole: Settings | None, clock: Clock
 ) -> list[CheckResult]:
     name = f"API {settings.name}"
+    if settings.kind != "8select":
+        return []
     if settings.api_id is None and settings.api_id_file is None:
         # The daemon may have an API ID all the same: systemd passes it to the daemon only.
         return [warning(name, "not checked: the configuration has no API ID", _ASK_AS_ROOT)]
     try:
-        api_id = settings.read_api_id().reveal()
-        answer = await _ask(settings, api_id)
+        answer = await _ask(settings, read_secrets(settings))
     except AccessDenied as error:
         return [warning(name, f"not checked: {error.message}", _ASK_AS_ROOT)]
     except (ShipperError, OSError) as error:
@@ -135,11 +138,12 @@ async def _api(
     return [_of_answer(name, answer, clock, place), *_their_clock(settings, answer, clock)]
 
 
-async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
+async def _ask(settings: DestinationSettings, secrets: Secrets) -> Reply | Fault:
     carrier = Destination.of(settings, max_in_flight=1, timeout=min(PATIENCE, settings.timeout))
     try:
-        answer = await carrier.validate(_QUESTION, api_id)
-        return without(answer, api_id) if isinstance(answer, Reply) else answer
+        answer = await carrier.validate(Event(0, "", settings.name, None, _QUESTION), secrets)
+        assert not isinstance(answer, Invalid)  # nothing of the event is in its URL or headers
+        return without(answer, secrets.all()) if isinstance(answer, Reply) else answer
     finally:
         await carrier.aclose()
 

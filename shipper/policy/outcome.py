@@ -14,13 +14,13 @@ Sources: RFC 9110 (status codes, Retry-After, Date), RFC 6585 (429, 511), RFC 77
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from shipper.wording.status_codes import meaning
 
@@ -57,6 +57,12 @@ class Kind(Enum):
     THROTTLED = "throttled"
     MISCONFIGURED = "misconfigured"
     TRANSIENT = "transient"
+
+
+Answers: TypeAlias = Mapping[int, Kind]
+"""What a destination says that a status means; for each other status the table above holds."""
+
+TABLE: Final[Answers] = {}
 
 
 class Reply(NamedTuple):
@@ -127,20 +133,32 @@ _ACCEPTED = {
 }
 
 
-def accepted(reply: Reply) -> Outcome | None:
-    """Return the outcome if the receiver has accepted the event, else None."""
-    outcome = _ACCEPTED.get(reply.status)
+def accepted(reply: Reply, answers: Answers = TABLE) -> Outcome | None:
+    """Return the outcome if the receiver has accepted the event, else None.
+
+    A captive portal's page is no success, whatever `answers` says.
+    """
+    status = reply.status
+    if not answers:
+        outcome = _ACCEPTED.get(status)
+    elif answers.get(status, _kind_of(status, None)) is Kind.ACCEPTED:
+        outcome = Outcome(Kind.ACCEPTED, cause="accepted", status_code=status)
+    else:
+        return None
     return None if outcome is None or _is_portal(reply) else outcome
 
 
-def classify(answer: Reply | Fault | Invalid, wall: float, where: str = "") -> Outcome:
+def classify(
+    answer: Reply | Fault | Invalid, wall: float, where: str = "", answers: Answers = TABLE
+) -> Outcome:
     """Return what an answer means.
 
     `wall` is in seconds since 1970: a Retry-After date is measured against it if the answer has no
-    Date header. `where` is the receiver's host and port for the detail.
+    Date header. `where` is the receiver's host and port for the detail. `answers` stands over the
+    table.
     """
     if isinstance(answer, Reply):
-        return _classify_reply(answer, wall, where)
+        return _classify_reply(answer, wall, where, answers)
     if isinstance(answer, Invalid):
         return Outcome(Kind.REFUSED, cause=answer.cause, detail=answer.reason)
     return Outcome(
@@ -152,14 +170,16 @@ def classify(answer: Reply | Fault | Invalid, wall: float, where: str = "") -> O
     )
 
 
-def _classify_reply(reply: Reply, wall: float, where: str) -> Outcome:
+def _classify_reply(reply: Reply, wall: float, where: str, answers: Answers) -> Outcome:
     status = reply.status
-    outcome = accepted(reply)
+    outcome = accepted(reply, answers)
     if outcome is not None:
         return outcome
     retry_after = parse_retry_after(reply.retry_after, reply.date, wall)
-    kind = _kind_of(status, retry_after)
-    portal = 200 <= status < 300 or status == 511
+    kind = answers.get(status) or _kind_of(status, retry_after)
+    portal = kind is Kind.ACCEPTED or status == 511
+    if portal:
+        kind = Kind.TRANSIENT
     detail = _PORTAL if portal else meaning(status, reply.location, where)
     return Outcome(
         kind,
@@ -172,6 +192,8 @@ def _classify_reply(reply: Reply, wall: float, where: str) -> Outcome:
 
 
 def _kind_of(status: int, retry_after: float | None) -> Kind:
+    if 200 <= status < 300:
+        return Kind.ACCEPTED
     if status in _REFUSED:
         return Kind.REFUSED
     if status == 429 or (status == 503 and retry_after is not None):
@@ -213,27 +235,33 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-def masked(reply: Reply, secret: str, most: int | None = None) -> Reply:
-    """Return an answer without the secret that the receiver may have echoed.
+def masked(reply: Reply, secrets: tuple[str, ...], most: int | None = None) -> Reply:
+    """Return an answer without the secrets that the receiver may have echoed.
 
-    Mask before an excerpt is made: an excerpt could end in the middle of the secret. For the same
+    Mask before an excerpt is made: an excerpt could end in the middle of a secret. For the same
     reason, if only `most` bytes of the body are read, remove from their end what may be the
-    beginning of the secret. `_spellings` lists how the secret can be written.
+    beginning of one. `_spellings` lists how a secret can be written.
     """
-    if not secret or not (reply.body or reply.location):
+    if not secrets or not (reply.body or reply.location):
         return reply
-    spellings = _spellings(secret)
+    spellings = _spellings_of(secrets)
     body = spellings.sub(_MASK, reply.body[:most].decode("latin-1")).encode("latin-1")
     if most is not None and len(reply.body) > most:
-        body = body[: max(0, len(body) - _LONGEST_CHARACTER * len(secret.encode()))]
+        longest = max(len(secret.encode("utf-8", "surrogateescape")) for secret in secrets)
+        body = body[: max(0, len(body) - _LONGEST_CHARACTER * longest)]
     location = reply.location and spellings.sub(_MASK, reply.location)
     is_same = (body, location) == (reply.body, reply.location)
     return reply if is_same else reply._replace(body=body, location=location)
 
 
 @lru_cache(maxsize=64)
-def _spellings(secret: str) -> "re.Pattern[str]":
-    """Return a pattern that finds a secret as it is, escaped, or encoded.
+def _spellings_of(secrets: tuple[str, ...]) -> "re.Pattern[str]":
+    """Return a pattern that finds each of the secrets; of two that overlap, the longer one."""
+    return re.compile("|".join(_spellings(each) for each in sorted(secrets, key=len, reverse=True)))
+
+
+def _spellings(secret: str) -> str:
+    """Return a regular expression that finds a secret as it is, escaped, or encoded.
 
     Each character can be percent-encoded, also twice (RFC 3986, 2.1), or escaped as in JSON
     (RFC 8259, 7) or in HTML. The whole secret can be hexadecimal, or base64 in the alphabets of
@@ -251,7 +279,7 @@ def _spellings(secret: str) -> "re.Pattern[str]":
             last = (shift + len(data)) * 8 // 6
             core = re.escape(encoded[first:last]).replace(r"\+", "[+-]").replace("/", "[/_]")
             forms.append(rf"[A-Za-z0-9+/_-]?{core}[A-Za-z0-9+/_-]?={{0,2}}")
-    return re.compile("|".join(forms))
+    return "|".join(forms)
 
 
 def _characters(byte: int) -> Iterator[str]:

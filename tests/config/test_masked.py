@@ -59,7 +59,7 @@ def test_a_secret_is_masked_in_every_usual_spelling(spelling: str, around: str) 
     spelled = SPELLINGS[spelling](SECRET)
     core = SPELLINGS[spelling](SECRET) if "64" not in spelling and "Basic" not in spelling else ""
     told = masked(
-        Reply(401, body=around.format(*[spelled] * 3).encode(), location=f"/?{spelled}"), SECRET
+        Reply(401, body=around.format(*[spelled] * 3).encode(), location=f"/?{spelled}"), (SECRET,)
     )
     shown = f"{excerpt(told.body)} {told.location}"
     assert "****" in told.body.decode()
@@ -81,7 +81,7 @@ def test_whatever_the_secret_is(secret: str, before: str, spelling: str) -> None
     assume(
         body.find(spelled) == len(body) - len(spelled)
     )  # else a mask takes part of what is before
-    told = masked(Reply(401, body=body), secret)
+    told = masked(Reply(401, body=body), (secret,))
     assert spelled[2:-4] not in told.body.replace(before.encode("utf-8", "replace"), b"")
     assert secret.encode() not in told.body
 
@@ -95,7 +95,7 @@ def test_a_secret_at_the_end_of_what_is_looked_at_is_not_cut_in_two(size: int) -
         SPELLINGS["percent signs twice"](SECRET),
     ):
         body = (unit * (size // len(unit) + 1))[:size].encode()
-        told = masked(Reply(401, body=body), SECRET, 16 * EXCERPT_CHARS)
+        told = masked(Reply(401, body=body), (SECRET,), 16 * EXCERPT_CHARS)
         assert unit[:6] not in told.body.decode()
 
 
@@ -104,10 +104,10 @@ def test_a_secret_at_the_end_of_what_is_looked_at_is_not_cut_in_two(size: int) -
 )
 def test_no_answer_takes_long_to_be_looked_at(body: bytes) -> None:
     """What is looked at is bounded; so is what is tried at each place."""
-    assert masked(Reply(401, body=body), SECRET, 16 * EXCERPT_CHARS).body
+    assert masked(Reply(401, body=body), (SECRET,), 16 * EXCERPT_CHARS).body
 
 
 def test_a_short_secret_is_not_found_by_chance() -> None:
     """Three bytes are four characters of base64, which are in any text."""
     body = b"YWJj and 616263 and abc"
-    assert masked(Reply(401, body=body), "abc").body == b"YWJj and 616263 and ****"
+    assert masked(Reply(401, body=body), ("abc",)).body == b"YWJj and 616263 and ****"

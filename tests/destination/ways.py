@@ -9,14 +9,44 @@ from typing import Any, Literal
 
 import pytest
 
+from shipper.config.secrets import Secrets
 from shipper.destination import Destination
-from shipper.policy.outcome import Fault, Invalid, Reply
+from shipper.destination.form import EightSelectForm, Form
+from shipper.destination.request import awaited
+from shipper.policy.event import Event
+from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 
 # For tries that are to run into it; all others get the patience that a loaded machine asks for.
 DEADLINE = 0.5
 PATIENCE = 10.0
 # What a loaded machine may add to a deadline.
 GRACE = 1.0
+
+
+class Sender:
+    """A destination, for events that are an id and a payload, and secrets that are an API ID."""
+
+    def __init__(self, form: Form, **options: Any) -> None:
+        self.destination = Destination(form, **options)
+        self.where = self.destination.where
+        self.aclose = self.destination.aclose
+
+    def begin(self, event_id: str, payload: bytes, api_id: str, done: Report) -> UnderWay:
+        """Begin to send an event."""
+        return self.destination.begin(an_event(event_id, payload), Secrets(api_id=api_id), done)
+
+    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
+        """Send an event, and return the answer or what went wrong."""
+        return await awaited(lambda done: self.begin(event_id, payload, api_id, done))
+
+    async def validate(self, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
+        """Let an event be validated."""
+        return await self.destination.validate(an_event("", payload), Secrets(api_id=api_id))
+
+
+def an_event(event_id: str, payload: bytes, ordering_key: str | None = None) -> Event:
+    """Return an event for the destination `default`."""
+    return Event(1, event_id, "default", ordering_key, payload)
 
 
 @dataclass(frozen=True)
@@ -35,15 +65,15 @@ class Way:
     @asynccontextmanager
     async def to(
         self,
-        url: str,
+        url: str | Form,
         *,
         timeout: float = PATIENCE,
         ca_file: Path | None = None,
         proxy: str | None = None,
-    ) -> AsyncIterator[Destination]:
-        """Open a destination, and close it with the block."""
-        destination = Destination(
-            url=url,
+    ) -> AsyncIterator["Sender"]:
+        """Open a destination, of kind 8select if only its URL is given; close it with the block."""
+        destination = Sender(
+            EightSelectForm(url) if isinstance(url, str) else url,
             timeout=timeout,
             max_in_flight=4,
             ca_file=ca_file,

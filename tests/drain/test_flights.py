@@ -7,8 +7,10 @@ from unittest.mock import patch
 
 import pytest
 
+from shipper.config.secrets import Secrets
 from shipper.drain import courier
 from shipper.drain.route import Route
+from shipper.policy.event import Event
 from shipper.policy.outcome import Fault, Reply
 from shipper.store.drain.messages import LinkRow, PendingRow
 from tests.drain.test_route import WALL, Clock, event, route, see
@@ -22,12 +24,10 @@ class Hand:
         self.done: dict[str, Callable[[Any], None]] = {}
         self.cancelled: list[str] = []
 
-    def begin(
-        self, event_id: str, _payload: bytes, _api_id: str, done: Any, _until: float
-    ) -> "_Begun":
+    def begin(self, event: Event, _secrets: Secrets, done: Any, _until: float) -> "_Begun":
         """Begin a try."""
-        self.done[event_id] = done
-        return _Begun(self, event_id)
+        self.done[event.event_id] = done
+        return _Begun(self, event.event_id)
 
     async def aclose(self) -> None:
         """Close nothing."""

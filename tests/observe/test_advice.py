@@ -23,7 +23,7 @@ def settings(destination: DestinationSettings, **more: object) -> Settings:
 
 def of(error: str, destination: DestinationSettings | None = None, **more: object) -> str | None:
     """Return the advice for an error."""
-    destination = destination or DestinationSettings("shop", URL, Secret("x"))
+    destination = destination or DestinationSettings("shop", URL, api_id=Secret("x"))
     return hint(error, place_of(destination, settings(destination, **more)))
 
 
@@ -52,7 +52,7 @@ def test_what_only_the_api_can_fix_has_no_advice(cause: str) -> None:
 def test_advice_on_an_api_id_fits_where_it_comes_from() -> None:
     """A file, the configuration, the environment, or what systemd hands over."""
     in_file = DestinationSettings("shop", URL, api_id_file=Path("/etc/shipper/api_id"))
-    inline = DestinationSettings("shop", URL, Secret("x"))
+    inline = DestinationSettings("shop", URL, api_id=Secret("x"))
     assert "into /etc/shipper/api_id; a running daemon notices it" in str(of("http-401", in_file))
     credential = {"destinations.shop.api_id_file": "credential api_id"}
     assert "restart shipper" in str(of("http-401", in_file, origins=credential))

@@ -203,7 +203,7 @@ def test_only_a_redirect_points_anywhere() -> None:
 
 def test_a_secret_is_masked_in_a_location_too() -> None:
     """Whatever a receiver throws back."""
-    answer = masked(Reply(302, location="https://l.example/geheim/x"), "geheim")
+    answer = masked(Reply(302, location="https://l.example/geheim/x"), ("geheim",))
     assert answer.location == "https://l.example/****/x"
 
 
@@ -324,7 +324,7 @@ def test_an_excerpt_of_wide_characters_is_not_cut_short() -> None:
 def test_a_secret_that_is_thrown_back_is_masked_before_an_excerpt_is_made(before: int) -> None:
     """The end of an excerpt could else hold the beginning of the secret."""
     reply = Reply(500, body=b"x" * before + b"secret-api-id")
-    seen = excerpt(masked(reply, "secret-api-id").body)
+    seen = excerpt(masked(reply, ("secret-api-id",)).body)
     assert seen is not None
     assert "sec" not in seen
 
@@ -332,6 +332,6 @@ def test_a_secret_that_is_thrown_back_is_masked_before_an_excerpt_is_made(before
 def test_nothing_but_the_secret_is_masked() -> None:
     """Whatever its bytes are; an answer without it, or without there being one, stays as it is."""
     reply = Reply(500, body=b"<\xff\xfe>")
-    assert masked(reply, "\udcff\udcfe").body == b"<****>"
-    assert masked(reply, "another") is reply
-    assert masked(reply, "") is reply
+    assert masked(reply, ("\udcff\udcfe",)).body == b"<****>"
+    assert masked(reply, ("another",)) is reply
+    assert masked(reply, ()) is reply

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from shipper.cli.output.context import Context
 from shipper.config import DestinationSettings, Settings, masked
+from shipper.config.secret import without_secrets
 from shipper.config.windows import Windows
 from shipper.destination import Destination
 from shipper.errors import AccessDenied, ConfigError, SchemaError, ShipperError
@@ -53,6 +54,8 @@ def sound(context: Context) -> Settings:
 def _unusable_ids(settings: Settings) -> Iterator[ShipperError]:
     """Yield an error for each API ID that can't be read or isn't valid."""
     for name, destination in settings.destinations.items():
+        if destination.kind != "8select":
+            continue  # the files of its secrets were read with the configuration
         place = _place(settings, f"destinations.{name}.api_id_file")
         try:
             destination.read_api_id()
@@ -134,7 +137,7 @@ def _plan(settings: Settings) -> dict[str, object]:
         "ok": True,
         "config": str(settings.path),
         "database": masked(settings.database.url),
-        "destinations": {name: masked(d.url) for name, d in settings.destinations.items()},
+        "destinations": {name: without_secrets(d.url) for name, d in settings.destinations.items()},
         "windows": list(settings.schedule.windows),
         "timezone": settings.schedule.timezone,
         "validation": settings.validation.mode,
@@ -147,7 +150,7 @@ def _lines(settings: Settings) -> Iterator[str]:
     for name, destination in settings.destinations.items():
         limits = f"{destination.max_in_flight} at once, {duration(destination.timeout)} each"
         rate = f", {destination.max_rate:g} a second" if destination.max_rate else ""
-        yield f"sends '{name}' to {masked(destination.url)} ({limits}{rate})"
+        yield f"sends '{name}' to {without_secrets(destination.url)} ({limits}{rate})"
         dead = "goes on" if destination.after_dead_letter == "continue" else "is held"
         attempts = destination.retry.max_attempts
         yield f"  an event with {attempts} charged tries becomes a dead letter, and its key {dead}"

@@ -11,10 +11,12 @@ from shipper.cli.input.choice import unknown_destination
 from shipper.cli.input.documents import Document, Input, name_of, read_documents
 from shipper.cli.output.context import Context
 from shipper.config import DestinationSettings
+from shipper.config.secrets import read_secrets
 from shipper.contract.validation import violations
 from shipper.contract.violation import Violation
 from shipper.errors import ConfigError, ShipperError
-from shipper.policy.outcome import Fault, Kind, Reply, classify, masked
+from shipper.policy.event import Event
+from shipper.policy.outcome import Fault, Invalid, Kind, Reply, classify, masked
 from shipper.wording.safe_text import printable
 
 
@@ -79,14 +81,15 @@ async def _ask_all(
     from shipper.clock import SystemClock  # noqa: PLC0415 - an offline check doesn't need them
     from shipper.destination import Destination  # noqa: PLC0415
 
-    api_id, wall = settings.read_api_id().reveal(), SystemClock().wall
+    secrets, wall = read_secrets(settings), SystemClock().wall
     carrier = Destination.of(settings, max_in_flight=1)
     try:
         found = []
         for document in documents:
-            answer = await carrier.validate(document.payload, api_id)
+            event = Event(0, "", settings.name, None, document.payload)
+            answer = await carrier.validate(event, secrets)
             if isinstance(answer, Reply):
-                answer = masked(answer, api_id)
+                answer = masked(answer, secrets.all())
             found.append(judged(answer, settings.name, wall, carrier.where))
         return found
     finally:
@@ -94,7 +97,7 @@ async def _ask_all(
 
 
 def judged(
-    answer: Reply | Fault, name: str, wall: Callable[[], float], where: str = ""
+    answer: Reply | Fault | Invalid, name: str, wall: Callable[[], float], where: str = ""
 ) -> list[Violation]:
     """Return the violations in an answer of the validate endpoint.
 
