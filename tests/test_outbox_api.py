@@ -25,6 +25,7 @@ from shipper.errors import UsageError
 
 EVENT = {"type": "view", "view": {"type": "customSet", "customSet": {"id": "1"}}}
 _NAME = "must be a name of small letters, digits and _ that begins with a letter"
+_ID = "must be a string of 1 to 255 characters, none of them a control character"
 ROWS = "SELECT CAST(payload AS TEXT), destination, ordering_key, event_id FROM shipper_outbox"
 
 
@@ -252,8 +253,7 @@ async def test_several_destinations_through_an_async_session(async_engine: Async
         (
             ["default", "e\nrp"],
             "a\nb",
-            "event_id must be a string of 1 to 255 characters, none of them a control character; "
-            f"destination {_NAME}",
+            f"event_id {_ID}; destination {_NAME}",
         ),
         (["default", "erp"], "x" * 252, "event_id must have at most 255 characters with @ and"),
         (["default", "erp"], 4711, "event_id must be a string"),
