@@ -56,9 +56,6 @@ HTTP_ONLY: Final = frozenset(
 VENDOR_ONLY: Final = frozenset({"api_id", "api_id_file"})
 """Those that only kind 8select has."""
 
-UNBUILT: Final = frozenset({"auth", "tls", "sign", "cloudevents"})
-"""Sections that nothing uses yet, so that no configuration can have them."""
-
 _HEADERS: Final = Entries(HeaderText(), HEADER_NAME, "up to 100 letters, digits and -")
 _SECRETS: Final = Entries(FileOfSecret(), NAME, "a-z, 0-9 and _, and begins with a letter")
 
@@ -232,7 +229,7 @@ class DestinationSettings:
 
     def has(self, member: str) -> bool:
         """Return whether a setting or section belongs to this kind of destination."""
-        return member not in foreign_to(self.kind) and member not in UNBUILT
+        return member not in foreign_to(self.kind)
 
     def checks(self, mode: Validation) -> Validation:
         """Return what is checked before an event is sent, if `[validation]` says `mode`."""

@@ -7,7 +7,7 @@ with its place. No message must ever show a secret, or a header's value.
 from collections.abc import Iterator
 from typing import Final
 
-from shipper.config.destination import UNBUILT, DestinationSettings, foreign_to
+from shipper.config.destination import DestinationSettings, foreign_to
 from shipper.config.layers import Layers, SettingPath, dotted
 from shipper.config.secrets import places, read_place
 from shipper.config.template import Template, has_dot_segment, split
@@ -42,9 +42,7 @@ def refuse_foreign(path: SettingPath, layers: Layers) -> object:
         name = given[len(path) : len(path) + 1]
         if given[: len(path)] != path or not name:
             continue
-        if name[0] in UNBUILT:
-            layers.report(value.origin, f"unknown setting {dotted(given)}")
-        elif kind in {"8select", "http"} and name[0] in foreign_to(kind):
+        if kind in {"8select", "http"} and name[0] in foreign_to(kind):
             other = 'kind = "http"' if kind == "8select" else 'kind = "8select"'
             layers.report(value.origin, f"{dotted(given)}: only a destination with {other} has it")
     return kind

@@ -10,7 +10,7 @@ the one that leads next knows what was sent before: it doesn't begin an alarm an
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from shipper.config import AlertSettings
@@ -77,6 +77,8 @@ class Known:
     """The seconds for which the database hasn't answered the drain."""
     open_for: Callable[[float, float], float] | None = None
     """The seconds of a period in which a delivery window was open; see `situation.Hours`."""
+    late_after: Mapping[str, float] = field(default_factory=dict)
+    """By destination, the seconds after which its API may no longer want an event."""
 
 
 @dataclass(slots=True)
@@ -158,6 +160,7 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
             age, bound = backlog.oldest_pending_seconds, settings.oldest_pending
             late = is_late(age, bound, known.open_for)
             found += _of_backlog(backlog, is_late=late)
+            found += _of_late(backlog, known.late_after.get(backlog.destination))
         if known.figures.broken:
             text = f"{broken_rules(known.figures.broken)}; see: shipper verify"
             found.append(Condition("invariants", None, text))
@@ -226,6 +229,20 @@ def _of_backlog(backlog: Backlog, *, is_late: bool) -> Iterator[Condition]:
     if backlog.dead:
         text = f"{name}: dead letters: {backlog.dead}"
         yield Condition("dead_letters", name, text, level=backlog.dead)
+
+
+def _of_late(backlog: Backlog, bound: float | None) -> Iterator[Condition]:
+    """Yield the condition of events that are older than what a destination's `late_after` says.
+
+    The hours outside the delivery windows count: the API judges an event by its age.
+    """
+    name, oldest = backlog.destination, backlog.oldest_pending_seconds
+    if is_late(oldest, bound, None):
+        text = (
+            f"{name}: the oldest of {backlog.pending} pending events has waited"
+            f" {duration(round(oldest or 0.0))}, longer than its late_after"
+        )
+        yield Condition("late", name, text)
 
 
 def _of_footprint(taken: Footprint) -> Iterator[Condition]:

@@ -28,7 +28,7 @@ def watch(
     """Return a watch over a drain that turns."""
     tally = tally or Tally(clock.monotonic())
     health = Health(_Turning(), tally, clock)
-    return AlarmWatch(settings.alerts, {}, tally, health=health, survey=survey, clock=clock)
+    return AlarmWatch(settings, {}, tally, health=health, survey=survey, clock=clock)
 
 
 async def test_all_is_well_only_as_long_as_somebody_sees_that(

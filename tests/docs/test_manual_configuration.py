@@ -44,6 +44,8 @@ def default(path: Name, kind: ValueType) -> str:
         return "required"
     if field.default is None and not isinstance(kind, Seconds):
         return "unset"
+    if field.default == "":
+        return '`""`'
     return f"`{kind.show(field.default)}`"
 
 

@@ -212,6 +212,20 @@ def test_daemons_that_are_missing_are_one_alarm() -> None:
     assert condition.text.endswith("; and 2 more")
 
 
+def test_an_event_older_than_its_api_wants_is_an_alarm_of_its_own() -> None:
+    """Beside that of [alerts], at any hour, and only for the destination that says so."""
+    seen = figures(pending=7, oldest=172_801.0)
+    closed = replace(known(seen=seen), open_for=lambda *_: 0.0, late_after={"default": 172_800.0})
+    assert wrong(closed) == [
+        (
+            "late",
+            "default: the oldest of 7 pending events has waited 2d1s, longer than its late_after",
+        ),
+    ]
+    assert wrong(replace(closed, late_after={"other": 1.0})) == []
+    assert wrong(replace(closed, late_after={"default": 172_801.0})) == []
+
+
 def test_an_event_that_waits_too_long_is_an_alarm() -> None:
     """Unless nobody wants to know."""
     what = known(seen=figures(pending=7, oldest=3601.4))
