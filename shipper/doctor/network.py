@@ -18,6 +18,7 @@ from shipper.config.secrets import Secrets, read_secrets
 from shipper.contract.builders import view
 from shipper.destination import Destination
 from shipper.destination.inspect import Origin, addresses, certificate_ends, origin_of
+from shipper.destination.preview import preview
 from shipper.destination.tls import knows_authorities
 from shipper.doctor.result import CheckResult, fault, of_error, warning, well, words_of
 from shipper.errors import AccessDenied, ShipperError
@@ -43,12 +44,22 @@ async def check_destination(
     settings: DestinationSettings, clock: Clock, whole: Settings | None = None
 ) -> list[CheckResult]:
     """Return the results for one destination; `whole` is all settings."""
-    asked = [_proxy(settings)]
+    asked = [_request(settings), _proxy(settings)]
     origin = origin_of(settings.proxy or settings.url)
     name, certificate, api = await asyncio.gather(
         _name(settings, origin), _certificate(settings, clock), _api(settings, whole, clock)
     )
     return [*asked, name, *certificate, *api]
+
+
+def _request(settings: DestinationSettings) -> CheckResult:
+    name = f"request {settings.name}"
+    try:
+        made = preview(settings)
+    except ShipperError as error:
+        return of_error(name, error)
+    headers = "; ".join(f"{header}: {value}" for header, value in made.headers.items())
+    return well(name, f"{made.line} with {headers}")
 
 
 def _proxy(settings: DestinationSettings) -> CheckResult:

@@ -69,7 +69,7 @@ async def test_all_is_well_with_the_sandbox() -> None:
     try:
         found = await _examine(sandbox.events_url)
         assert set(_levels(found).values()) == {"ok"}
-        assert list(found) == ["proxy", "name", "TLS", "API", "clock"]
+        assert list(found) == ["request", "proxy", "name", "TLS", "API", "clock"]
         assert not sandbox.ledger.visits
         assert found["name"].text == "127.0.0.1 is an address; no name to resolve"
         assert "is on this machine" in found["TLS"].text
