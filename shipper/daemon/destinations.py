@@ -79,7 +79,7 @@ def _inputs_of(
 
 
 def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:
-    carrier = Destination.of(destination, clock=clock.monotonic)
+    carrier = Destination.of(destination, clock=clock)
     return Courier(
         carrier,
         validation=destination.checks(settings.validation.mode),
