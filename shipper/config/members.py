@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Final, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Annotated, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 
 from shipper.config.types import ValueType
 

@@ -17,8 +17,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from shipper.cli.input.documents import split
 from shipper.cli.setup.template import example, render
-from shipper.config import load
-from shipper.config import DestinationSettings
+from shipper.config import DestinationSettings, load
 from shipper.errors import ConfigError, ShipperError
 from shipper.policy.outcome import Fault, Reply
 from tests.cli.command_line import DEADLINE, VIEW, Home, next_line
