@@ -9,14 +9,14 @@ import re
 from collections.abc import Awaitable
 from functools import cache
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 from uuid import uuid4
 
 from sqlalchemy import JSON, Text, column, table, types
 from sqlalchemy import cast as sql_cast
 
 from shipper.contract.encoding import encode
-from shipper.contract.validation import violations
+from shipper.contract.validation import UNSENDABLE, violations
 from shipper.contract.violation import Violation, describe, violation
 from shipper.errors import InvalidEvent, UsageError
 
@@ -91,6 +91,8 @@ class Outbox(Generic[Written]):
         event_id: str | None = None,
         destination: str = "default",
         destinations: list[str] | tuple[str, ...] | None = None,
+        *,
+        validation: Literal["envelope", "off"] = "envelope",
     ) -> Written:
         """Write an event in the caller's transaction and return its `event_id`. Never commits.
 
@@ -102,6 +104,9 @@ class Outbox(Generic[Written]):
         `event_id`, the others have it with `@NAME` behind it. So that a repeated call writes
         nothing twice, keep their order and add new ones at the end. Raises UsageError if
         `destination` names another one.
+
+        With `validation` "off" the event can be any JSON text, for an API of kind http that has no
+        `type`.
         """
         written = str(uuid4()) if event_id in (None, "") else event_id
         first = "default" if destination in (None, "") else destination
@@ -116,7 +121,7 @@ class Outbox(Generic[Written]):
             if first != "default":
                 raise UsageError("destination and destinations exclude each other", "take one")
             found, rows = _fanned_out(columns, destinations)
-        payload = _checked(event, rows, found)
+        payload = _checked(event, rows, found, validation)
         statement, values = _insert(self._dialect()), [{"payload": payload, **row} for row in rows]
         if len(values) == 1:
             result = self._session.execute(statement, values[0])
@@ -169,7 +174,10 @@ def _fanned_out(
 
 
 def _checked(
-    event: dict[str, Any] | str | bytes, rows: list[dict[str, Any]], found: list[Violation]
+    event: dict[str, Any] | str | bytes,
+    rows: list[dict[str, Any]],
+    found: list[Violation],
+    validation: Literal["envelope", "off"],
 ) -> str:
     """Return the event's text. Raises InvalidEvent with every violation of it and the columns."""
     for row in rows:
@@ -177,7 +185,8 @@ def _checked(
     payload = b""
     try:
         payload = encode(event)
-        found += violations(payload, "envelope")
+        broken = violations(payload, "envelope")
+        found += [b for b in broken if validation == "envelope" or b["keyword"] in UNSENDABLE]
     except InvalidEvent as refused:
         found += refused.violations
     if found:

@@ -347,6 +347,29 @@ def test_an_event_that_breaks_the_envelope_is_refused(event: object, reason: str
         Outbox(session).add(cast("Any", event))
 
 
+@pytest.mark.parametrize(
+    "event", [{"client_id": "1", "events": []}, '{"requests":["?idsite=1&rec=1"]}', b"[1, 2]"]
+)
+def test_an_event_for_another_api_needs_no_envelope(engine: Engine, event: Any) -> None:
+    """If the caller says so; else it is refused as every event without a type."""
+    with Session(engine) as session, session.begin():
+        with pytest.raises(InvalidEvent):
+            Outbox(session).add(event, destination="ga4")
+        Outbox(session).add(event, destination="ga4", validation="off")
+    assert [row[1] for row in rows(engine)] == ["ga4"]
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [("{", "JSON"), (b"\xff", "UTF-8"), ({"a": "x" * 2**20}, "1048576 bytes"), (7, "JSON")],
+)
+def test_what_cannot_be_stored_or_sent_is_refused_all_the_same(event: Any, reason: str) -> None:
+    """The database would raise, or the event would be a dead letter."""
+    session: Any = Untouchable()
+    with pytest.raises(InvalidEvent, match=reason):
+        Outbox(session).add(b"7 7" if event == 7 else event, validation="off")
+
+
 def test_another_database_is_refused_by_name() -> None:
     """Only SQLite and PostgreSQL have the table."""
     session: Any = Untouchable()
