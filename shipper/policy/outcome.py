@@ -122,6 +122,11 @@ class Outcome(NamedTuple):
     retry_after: float | None = None
 
     @property
+    def is_unsent_refusal(self) -> bool:
+        """Whether the event can't be sent at all: this says nothing about the link."""
+        return self.kind is Kind.REFUSED and self.status_code is None
+
+    @property
     def reason(self) -> str:
         """Return the detail with the status code before it, as in `HTTP 404: nothing …`."""
         detail = self.detail or self.cause
@@ -181,7 +186,7 @@ def _classify_reply(reply: Reply, wall: float, where: str, answers: Answers) -> 
         return outcome
     retry_after = parse_retry_after(reply.retry_after, reply.date, wall)
     kind = answers.get(status) or _kind_of(status, retry_after)
-    portal = kind is Kind.ACCEPTED or status == 511
+    portal = kind is Kind.ACCEPTED or status == 511 or (status < 300 and _is_portal(reply))
     if portal:
         kind = Kind.TRANSIENT
     detail = _PORTAL if portal else meaning(status, reply.location, where)
