@@ -94,9 +94,7 @@ def test_the_check_shows_the_requests_and_no_secret(tmp_path: Path) -> None:
         assert ran.status == 0, ran.err
         refuse_secrets(ran.out + ran.err)
     requests = ran.value["requests"]
-    assert requests["ga4"]["url"].endswith(
-        "/mp/collect?measurement_id=G-ABCDE12345&api_secret=****"
-    )
+    assert requests["ga4"]["url"].endswith("?measurement_id=G-ABCDE12345&api_secret=****")
     assert requests["webhook"]["headers"]["webhook-signature"] == "v1,****"
     assert requests["matomo"]["headers"]["authorization"] == "Bearer ****"
     assert (requests["erp"]["method"], requests["erp"]["url"]) == (
@@ -148,7 +146,7 @@ async def test_the_recipe_of_ga4(tmp_path: Path) -> None:
     assert refused.out == f"FILE:1: {said}\n"
     assert google.kept == [good]
     assert google.dropped == [json.dumps(bad).encode()]  # delivered, as far as a sender can see
-    settings = load(kitchen.home.config)
+    settings = load(kitchen.home.config, {})
     assert settings.destinations["ga4"].late_after == 48 * 3600
 
 

@@ -124,6 +124,7 @@ LANGUAGES = {language for language, _ in WRITERS} | {"sql", "ts"}
 OTHERS = {
     ("sql", "sqlite-shell"),
     ("sql", "psql"),
+    ("sql", "fan-out"),
     ("python", "outbox"),
     ("python", "destinations"),
 }

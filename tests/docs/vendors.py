@@ -53,9 +53,7 @@ class Google:
         body = orjson.loads(info.payload)
         found = []
         if not body.get("client_id"):
-            found.append(
-                _message("client_id", "Measurement requires a client_id.", "VALUE_REQUIRED")
-            )
+            found.append(_message("client_id", "A client_id is required.", "VALUE_REQUIRED"))
         for index, event in enumerate(body.get("events", [])):
             if not re.fullmatch(r"[A-Za-z]\w{0,39}", event["name"]):
                 text = f"Event at index: [{index}] has invalid name [{event['name']}]."
