@@ -130,7 +130,8 @@ def judged(
         return [violation("", "api#/refused", {}, f"is refused: {said}")]
     message = printable(f"{settings.name} didn't validate the event: {said}")
     if outcome.kind is Kind.MISCONFIGURED:
-        raise ConfigError([message], "check url and API ID of the destination")
+        parts = "url and API ID" if settings.kind == "8select" else "validate_url and secrets"
+        raise ConfigError([message], f"check {parts} of the destination")
     raise RemoteUnavailable(message, "try again")
 
 
