@@ -23,6 +23,8 @@ _AS_IT_IS: Final = re.compile(f"[{re.escape(_VISIBLE)}]*")
 _PART: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 # What may stand in a path and a query as it is (RFC 3986, 3.3 and 3.4), and codes that are there.
 _IN_A_TARGET: Final = "/?:@!$&'()*+,;=-._~%"
+# No receiver has to take more (RFC 9110, 4.1): it would refuse the event again and again.
+_LONGEST: Final = 8000
 _SLASH: Final = re.compile(r"/|%2f|%5c")
 _KNOWN: Final = ", ".join(f"{{{name}}}" for name in (*PLACEHOLDERS, "secret:NAME"))
 
@@ -105,7 +107,10 @@ class Template:
                 raise Unbuildable(f"the event has no {part.name}, which {{{part.name}}} asks for")
             is_raw = part.secret is not None and encoded is encoded_in_header
             texts.append(value if is_raw else _checked(part.name, value, encoded))
-        return "".join(texts)
+        rendered = "".join(texts)
+        if len(rendered) > _LONGEST:
+            raise Unbuildable(f"with its values a URL or a header would be longer than {_LONGEST}")
+        return rendered
 
 
 def split(url: str) -> tuple[str, str]:
