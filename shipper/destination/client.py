@@ -69,6 +69,7 @@ class Destination:
         self._transport: Transport | None = None
         self._tokens: TokenSource | None = None
         self._client = Credentials("", "")
+        self._why_not: Callable[[], str | None] | None = None
 
     @classmethod
     def of(
@@ -85,15 +86,18 @@ class Destination:
         """
         clock = clock or SystemClock()
         timeout = settings.timeout if timeout is None else timeout
+        own = own_certificate(settings)
         client = cls(
             form_of(settings, clock.wall),
             timeout=timeout,
             max_in_flight=max_in_flight or settings.max_in_flight,
-            trust=Trust(settings.ca_file, own_certificate(settings)),
+            trust=Trust(settings.ca_file, own),
             proxy=settings.proxy,
             transport=settings.transport,
             clock=clock.monotonic,
         )
+        if own is not None:
+            client._why_not = partial(own.why_not, own.ends(), clock.wall)
         auth = settings.auth
         if auth.type == "oauth2":
             client._client = Credentials(
@@ -172,6 +176,8 @@ class Destination:
         except Unsendable as error:
             # Not Invalid: that would make every event a dead letter because of a secret.
             return _soon(done, Fault("unreachable", "no", str(error)))
+        if self._why_not is not None and (why := self._why_not()) is not None:
+            return _soon(done, Fault("tls", "no", why))
         request.until, request.due = until, due
         if self._transport is None:
             self._transport = self._open()

@@ -7,6 +7,8 @@ password. That a certificate has expired depends on the time, which is an argume
 import os
 import re
 import ssl
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,6 +25,10 @@ _MAX_BYTES: Final = 1 << 20
 _SEQUENCE: Final = 0x30
 _VERSION: Final = 0xA0
 _UTC_TIME: Final = 0x17
+
+
+SCARCE_DAYS: Final = 14.0
+"""With fewer days left, a certificate should have been renewed."""
 
 
 class OwnCertificate(NamedTuple):
@@ -64,13 +70,19 @@ class OwnCertificate(NamedTuple):
 
     def check(self, wall: float) -> None:
         """Raise ConfigError if the certificate has expired at `wall`, in seconds since 1970."""
-        ends = self.ends()
-        if ends <= wall:
-            day = datetime.fromtimestamp(ends, UTC).date()
-            raise ConfigError(
-                [f"cert_file {self.cert_file}: the certificate has expired on {day}"],
-                "let the API's operator renew it, and put the new one into the file",
-            )
+        if (why := self.why_not(self.ends(), lambda: wall)) is not None:
+            renew = "let the API's operator renew it, and put the new one into the file"
+            raise ConfigError([why], renew)
+
+    def why_not(self, ends: float, wall: Callable[[], float]) -> str | None:
+        """Return why a certificate that ends then isn't shown now; None if it can be.
+
+        Some receivers answer an expired one with 400: that would be the fault of each event.
+        """
+        if wall() < ends:
+            return None
+        day = datetime.fromtimestamp(ends, UTC).date()
+        return f"cert_file {self.cert_file}: the certificate has expired on {day}"
 
     def _unusable(self, error: OSError, *, encrypted: bool) -> ConfigError:
         key = f"key_file {self.key_file}"
@@ -79,20 +91,22 @@ class OwnCertificate(NamedTuple):
                 [f"{key}: the key is encrypted, and a daemon can't be asked for a password"],
                 f"openssl pkey -in {self.key_file} -out NEW writes it without; chmod 600 NEW",
             )
-        reason = getattr(error, "reason", None) or error.strerror or "can't be read"
+        reason = getattr(error, "reason", None) or ""
         if "MISMATCH" in reason:
             return ConfigError(
                 [f"{key}: the key doesn't belong to the certificate in {self.cert_file}"],
                 "put the key of this certificate into the file, and its own certificate first"
                 " into the cert_file",
             )
-        if isinstance(error, ssl.SSLError) and error.library in {"PEM", None}:
+        if reason.endswith(("_TOO_SMALL", "_TOO_WEAK")):
+            words = reason.replace("_", " ").lower()
             return ConfigError(
-                [f"{key}: holds no key, or one that can't be read"],
-                "it takes a key in PEM form, -----BEGIN PRIVATE KEY-----",
+                [f"cert_file {self.cert_file}: the certificate is too weak: {words}"]
             )
-        words = reason.replace("_", " ").lower()
-        return ConfigError([f"cert_file {self.cert_file} and {key} can't be used: {words}"])
+        return ConfigError(
+            [f"{key}: holds no key, or one that can't be read"],
+            "it takes a key in PEM form, -----BEGIN PRIVATE KEY-----",
+        )
 
 
 def own_certificate(settings: DestinationSettings) -> OwnCertificate | None:
@@ -101,6 +115,20 @@ def own_certificate(settings: DestinationSettings) -> OwnCertificate | None:
     if tls.cert_file is None or tls.key_file is None:
         return None
     return OwnCertificate(tls.cert_file, tls.key_file)
+
+
+def ends_of_all(settings: Iterable[DestinationSettings]) -> dict[str, float]:
+    """Return until when each destination's own certificate is valid, in seconds since 1970.
+
+    A file that can't be read now is left out: whatever applies a configuration reports it.
+    """
+    found = {}
+    for each in settings:
+        own = own_certificate(each)
+        with suppress(ConfigError):
+            if own is not None:
+                found[each.name] = own.ends()
+    return found
 
 
 def _read(name: str, file: Path, *, private: bool = False) -> bytes:

@@ -18,8 +18,9 @@ from shipper.config.secrets import Secrets, read_secrets
 from shipper.contract.builders import view
 from shipper.destination import Destination
 from shipper.destination.inspect import Origin, addresses, certificate_ends, origin_of
+from shipper.destination.own_certificate import SCARCE_DAYS, own_certificate
 from shipper.destination.preview import preview
-from shipper.destination.tls import knows_authorities
+from shipper.destination.tls import knows_authorities, tls_context
 from shipper.doctor.result import CheckResult, fault, of_error, warning, well, words_of
 from shipper.errors import AccessDenied, ShipperError
 from shipper.policy.event import Event
@@ -30,7 +31,6 @@ PATIENCE = 5.0
 """Seconds for each network operation."""
 
 _DAY = 86400.0
-_CERTIFICATE_DAYS = 14.0
 _CLOCK_SECONDS = 60.0
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
@@ -49,7 +49,7 @@ async def check_destination(
     name, certificate, api = await asyncio.gather(
         _name(settings, origin), _certificate(settings, clock), _api(settings, whole, clock)
     )
-    return [*asked, name, *certificate, *api]
+    return [*asked, name, *certificate, *_own_certificate(settings, clock), *api]
 
 
 def _request(settings: DestinationSettings) -> CheckResult:
@@ -103,10 +103,26 @@ async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Chec
         return [_no_certificate(name, error, where_of(settings.url))]
     days = (ends - clock.wall()) / _DAY
     text = f"the certificate is valid for {days:.0f} more days"
-    if days < _CERTIFICATE_DAYS:
+    if days < SCARCE_DAYS:
         return [
             warning(name, text, "the API's operator must renew it; if it expires, delivery pauses")
         ]
+    return [well(name, text)]
+
+
+def _own_certificate(settings: DestinationSettings, clock: Clock) -> list[CheckResult]:
+    name, own = f"certificate {settings.name}", own_certificate(settings)
+    if own is None:
+        return []
+    try:
+        tls_context(None, own)
+        own.check(clock.wall())
+    except ShipperError as error:
+        return [of_error(name, error)]
+    days = (own.ends() - clock.wall()) / _DAY
+    text = f"the certificate in {own.cert_file} is valid for {days:.0f} more days"
+    if days < SCARCE_DAYS:
+        return [warning(name, text, "renew it; if it expires, delivery pauses")]
     return [well(name, text)]
 
 

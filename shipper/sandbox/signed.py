@@ -17,6 +17,8 @@ from shipper.sandbox.api import RequestInfo, is_same
 TOLERANCE: Final = 300.0
 """How old, or how far in the future, the time of a signature can be, in seconds."""
 
+# Python refuses to read a number of thousands of digits.
+_DIGITS: Final = 20
 _PREFIX: Final = "whsec_"
 _LENGTHS: Final = range(24, 65)
 
@@ -40,7 +42,7 @@ def wrong_signature(info: RequestInfo, keys: Sequence[bytes], now: float) -> str
     name, time = info.headers.get("webhook-id", ""), info.headers.get("webhook-timestamp", "")
     if not name or not time:
         return "webhook-id or webhook-timestamp is missing"
-    if not (time.isascii() and time.isdigit()):
+    if not (time.isascii() and time.isdigit() and len(time) <= _DIGITS):
         return "webhook-timestamp isn't a number of seconds"
     if abs(now - int(time)) > TOLERANCE:
         return "webhook-timestamp is more than five minutes off"

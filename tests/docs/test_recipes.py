@@ -32,7 +32,7 @@ SECRETS = {
     "webhook_secret": "whsec_" + base64.b64encode(b"k" * 32).decode(),
     "ga4_secret": "canary/ga4+secret",
     "matomo_token": "canary-matomo-token",
-    "erp_secret": "canary:erp secret",
+    "erp_secret": "canary:erp+s%2Becret \u00fc",
 }
 EVENT = '{"type": "order", "order": {"id": "4711", "note": "1.50"}}'
 # The other outboxes are filled by hand, so nothing of shipper looks at what is in an event.
@@ -150,6 +150,20 @@ async def test_the_recipe_of_ga4(tmp_path: Path) -> None:
     assert settings.destinations["ga4"].late_after == 48 * 3600
 
 
+async def test_no_one_says_that_the_secret_of_ga4_is_wrong(tmp_path: Path) -> None:
+    """Neither the API nor its validation server, so the README can't promise it."""
+    google = Google("G-ABCDE12345", "another one")
+    sandbox = Sandbox(api=AnyApi())
+    sandbox.answer_for = google
+    async with sandbox.serve() as url:
+        kitchen = Kitchen(tmp_path, url)
+        good = {"client_id": "1.2", "events": [{"name": "purchase"}]}
+        kitchen.enqueue("ga4", json.dumps(good), "order-4711")
+        await kitchen.ship()
+    assert (google.kept, len(google.dropped)) == ([], 1)
+    assert "whether the secret is right" in RECIPES
+
+
 async def test_the_recipe_of_matomo(tmp_path: Path) -> None:
     """An event of three days ago is tracked, because of the token; without it, it is lost."""
     now = int(time.time())
@@ -216,6 +230,23 @@ def test_an_event_for_several_apis_is_a_row_for_each(
     ]
     add = 'Outbox(session).add(event, event_id="order-4711", destinations=["default", "erp"])'
     assert add in " ".join(TEXT.split())
+
+
+async def test_an_api_that_is_down_holds_up_no_other(tmp_path: Path) -> None:
+    """And what another one has accepted isn't sent again."""
+    sandbox = Sandbox(api=AnyApi(client=OAuthClient("shop", SECRETS["erp_secret"], 600.0)))
+    async with sandbox.serve() as url:
+        kitchen = Kitchen(tmp_path, url)  # nothing listens for the destination default
+        sqlite_shell(tmp_path / "shop.db", tagged("sql", "fan-out"))
+        ran = await kitchen.call("drain")
+    assert ran.status == 75, ran
+    assert [visit.key for visit in sandbox.ledger.visits] == ["order-4711@erp"]
+    listed = await kitchen.call("events", "list", "--json")
+    found = [json.loads(line) for line in listed.out.splitlines()]
+    assert {event["event_id"]: event["status"] for event in found} == {
+        "order-4711": "pending",
+        "order-4711@erp": "delivered",
+    }
 
 
 def test_the_secret_of_a_query_is_encoded(tmp_path: Path) -> None:
