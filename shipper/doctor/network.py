@@ -1,7 +1,8 @@
-"""Checks of a destination: its proxy, its name, its certificate, its clock, and the API ID.
+"""Checks of a destination: its request, proxy, name, certificates and clock, its API ID or token.
 
-A request goes only to the vendor's validate endpoint, which accepts no event. A check must never
-send an event. Each check is limited to a few seconds, and a missing answer is a result, too.
+A request goes only to the vendor's validate endpoint, which accepts no event, and to a token
+endpoint. A check must never send an event. Each check is limited to a few seconds, and a missing
+answer is a result, too.
 """
 
 import asyncio
@@ -151,7 +152,10 @@ async def _api(
 ) -> list[CheckResult]:
     name = f"API {settings.name}"
     if settings.kind != "8select":
-        return []
+        return [
+            well(name, "not asked: each request to it is an event"),
+            *await _token(settings, whole),
+        ]
     if settings.api_id is None and settings.api_id_file is None:
         # The daemon may have an API ID all the same: systemd passes it to the daemon only.
         return [warning(name, "not checked: the configuration has no API ID", _ASK_AS_ROOT)]
@@ -163,6 +167,28 @@ async def _api(
         return [of_error(name, error)]
     place = place_of(settings, whole)
     return [_of_answer(name, answer, clock, place), *_their_clock(settings, answer, clock)]
+
+
+async def _token(settings: DestinationSettings, whole: Settings | None) -> list[CheckResult]:
+    """Return whether the token endpoint gives a token; nothing for another kind of auth."""
+    if settings.auth.type != "oauth2":
+        return []
+    name = f"token {settings.name}"
+    try:
+        secrets = read_secrets(settings)
+        carrier = Destination.of(settings, max_in_flight=1, timeout=min(PATIENCE, settings.timeout))
+        try:
+            failed = await carrier.why_no_token(secrets)
+        finally:
+            await carrier.aclose()
+    except AccessDenied as error:
+        return [warning(name, f"not checked: {error.message}", error.hint)]
+    except (ShipperError, OSError) as error:
+        return [of_error(name, error)]
+    if failed is None:
+        return [well(name, f"{where_of(settings.auth.token_url)} gives tokens")]
+    outcome = classify(failed, 0.0)
+    return [fault(name, outcome.reason, hint(outcome.cause, place_of(settings, whole)))]
 
 
 async def _ask(settings: DestinationSettings, secrets: Secrets) -> Reply | Fault:
