@@ -91,7 +91,7 @@ class Builder:
             return {}
         if (*path, "url") not in self.layers.given:
             self.layers.report(self.layers.origin(path), f"{dotted(path)}.url: is missing")
-        if refuse_foreign(path, self.layers) == "http":
+        if refuse_foreign(path, self.layers) != "8select":
             return {"name": path[-1]}
         self._use_credential(path[-1], (*path, "api_id"), (*path, "api_id_file"))
         choose = self._one_of if self.sends else self._at_most_one_of

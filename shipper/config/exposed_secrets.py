@@ -7,8 +7,8 @@ can be intended. No warning must ever show a secret.
 from collections.abc import Iterator
 from stat import S_ISREG
 
-from shipper.config.layers import Layers, RawValue, dotted
-from shipper.config.secret import OTHERS_READ, masked
+from shipper.config.layers import Layers, RawValue, SettingPath, dotted
+from shipper.config.secret import OTHERS_READ, looks_secret, masked, secrets_in_query
 from shipper.config.types import FilePath
 
 _SECRETS = frozenset({"api_id", "heartbeat_url", "webhook_url"})
@@ -20,11 +20,20 @@ def exposed_in_file(layers: Layers) -> Iterator[str]:
     if not layers.source.mode & OTHERS_READ:
         return
     for path, given in layers.given.items():
-        if path[-1] in _SECRETS or _has_password(given):
+        if path[-1] in _SECRETS or _has_password(given) or _is_in_request(path, given):
             yield (
                 f"{given.origin}: {dotted(path)} can be read by other users; "
                 f"chmod o= {layers.source.name}, or keep the secret in a file of its own"
             )
+
+
+def _is_in_request(path: SettingPath, given: RawValue) -> bool:
+    """Return whether a header or a parameter of a destination holds a secret, by its name."""
+    if path[0] != "destinations" or not isinstance(given.raw, str):
+        return False
+    if path[-2] == "headers":
+        return looks_secret(path[-1]) and "{secret:" not in given.raw
+    return path[-1] in {"url", "validate_url"} and bool(secrets_in_query(given.raw))
 
 
 def exposed_files(layers: Layers) -> Iterator[str]:
