@@ -139,6 +139,14 @@ class Destination:
         ask = partial(self._begin, self._form.validation, event, secrets)
         return await awaited(lambda done: ask(done, inf))
 
+    async def why_no_token(self, secrets: Secrets) -> Fault | None:
+        """Fetch an access token and return why there is none; None as well if none is needed."""
+        if self._tokens is None:
+            return None
+        fetch = partial(self._tokens.fetch, self._credentials(secrets))
+        found = await awaited(fetch)
+        return found if isinstance(found, Fault) else None
+
     async def aclose(self) -> None:
         """Close all connections; a try that is under way ends with a fault."""
         transport, self._transport = self._transport, None
@@ -156,9 +164,12 @@ class Destination:
         def send(token: str, due: float, answered: Report) -> UnderWay:
             return self._send(make, event, replace(secrets, token=token), answered, until, due)
 
-        credentials = self._client._replace(secret=secrets.client_secret)
+        credentials = self._credentials(secrets)
         due = asyncio.get_running_loop().time() + self._timeout
         return TokenTry(self._tokens, credentials, send, done, due)
+
+    def _credentials(self, secrets: Secrets) -> Credentials:
+        return self._client._replace(secret=secrets.client_secret)
 
     def _send(
         self,

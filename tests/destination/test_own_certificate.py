@@ -211,8 +211,6 @@ def test_nginx_answers_400_for_one_that_it_does_not_accept(
     ca_file.write_bytes(AUTHORITY.pem())
     size = len(page)
     head = f"HTTP/1.1 400 X\r\ncontent-type: {kind}\r\ncontent-length: {size}\r\n\r\n"
-        f"HTTP/1.1 400 Bad Request\r\ncontent-type: {kind}\r\ncontent-length: {len(page)}\r\n\r\n"
-    )
 
     async def body() -> None:
         async with serving(answering(head.encode() + page), asking_for_one(tmp_path)) as server:
