@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _CODE = re.compile(r"http-(\d{3}): (?:HTTP \1\b(?:: )?)?")
 _FILES = 3
 _SAYS_ITSELF = ("dns", "refused", "unreachable", "tls", "proxy", "timeout", "closed", "garbage",
-                "portal")  # fmt: skip
+                "portal", "token", "credentials")  # fmt: skip
 
 
 class DestinationPlace(NamedTuple):
@@ -128,10 +128,8 @@ def hint(error: str | None, place: DestinationPlace) -> str | None:
     """Return what to do about a stored error of a link; None if it passes by itself."""
     cause = _cause(error or "")
     section = f"[destinations.{place.name}] of {place.config}"
-    if cause == "http-401":
-        return place.login
-    if cause == "http-403":
-        return f"{place.login}; or ask the API's operator what this account is allowed to do"
+    if cause in _LOGINS:
+        return f"{place.login}{_LOGINS[cause].format(section=section)}"
     if re.fullmatch(r"http-3\d\d", cause):
         return (
             f"set url of {section} to the API's new address; if that is a login page, log in"
@@ -147,6 +145,11 @@ def hint(error: str | None, place: DestinationPlace) -> str | None:
     return None if advice is None else advice.format(where=place.where, section=section)
 
 
+_LOGINS = {
+    "http-401": "",
+    "http-403": "; or ask the API's operator what this account is allowed to do",
+    "credentials": "; or correct client_id, scope and token_url of auth below {section}",
+}
 _PASSES = frozenset({"http-408", "http-425", "http-429"})
 _REFUSED = "see what the API refuses, and why: shipper dead list"
 _PROXY = "correct proxy of {section}, or put a login into it"
@@ -163,6 +166,7 @@ _ADVICE = {
         "check this machine's clock (timedatectl) and its certificate authorities (package"
         " ca-certificates), then url of {section}; for an authority of your own, set ca_file there"
     ),
+    "token": "check token_url in the section auth below {section}, and what answers there",
     "proxy": _PROXY,
     "http-407": _PROXY,
     "portal": f"{_LOGIN}, or correct url of {{section}}",

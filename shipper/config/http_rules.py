@@ -7,6 +7,7 @@ with its place. No message must ever show a secret, or a header's value.
 from collections.abc import Iterator
 from typing import Final
 
+from shipper.config import auth_rules
 from shipper.config.destination import DestinationSettings, foreign_to
 from shipper.config.layers import Layers, SettingPath, dotted
 from shipper.config.secrets import places, read_place
@@ -86,6 +87,7 @@ def _mistakes(settings: DestinationSettings) -> Iterator[tuple[tuple[str, ...], 
         if split(settings.validate_url)[0].lower() != split(settings.url)[0].lower():
             yield ("validate_url",), "must begin as url does, with the same host and port"
     yield from _of_headers(settings)
+    yield from auth_rules.mistakes(settings)
     try:
         settings.answers.table()
     except ValueError as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Final, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Annotated, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 
 from shipper.config.types import ValueType
 
@@ -25,9 +25,6 @@ class Entries(NamedTuple):
     """What the names are made of, for a person."""
 
 
-UNBUILT: Final = frozenset({"auth", "tls", "sign", "cloudevents"})
-"""Sections that nothing uses yet: for every other module they don't exist."""
-
 Member: TypeAlias = ValueType | Named | Entries | type
 
 
@@ -36,8 +33,6 @@ def members(shape: type) -> Mapping[str, Member]:
     """Return the members of a section: a type for a value, another class for a table."""
     found: dict[str, Member] = {}
     for name, hint in get_type_hints(shape, include_extras=True).items():
-        if name in UNBUILT:
-            continue
         if get_origin(hint) is Annotated:
             found[name] = get_args(hint)[1]
         elif isinstance(hint, type) and is_dataclass(hint):

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 from shipper.config.destination import DestinationSettings
 from shipper.config.http_types import sendable
 from shipper.config.secret import looks_secret, read_secret, secrets_in_query
+from shipper.config.signing import parse_secrets, signing_texts
 from shipper.config.template import encoded_in_url
 from shipper.errors import AccessDenied, ConfigError
 
@@ -44,7 +45,7 @@ class Secrets:
         """Return every text that must be masked: the secrets, and their encoded forms."""
         named = self.named.values()
         texts = [self.api_id, *self.headers.values(), *named, self.token, self.password]
-        texts += [self.client_secret, *self.signing.split(), *self.written]
+        texts += [self.client_secret, *signing_texts(self.signing), *self.written]
         return tuple(dict.fromkeys(text for text in texts if text))
 
 
@@ -68,14 +69,14 @@ def places(settings: DestinationSettings) -> Iterator[SecretPlace]:
         yield SecretPlace(("secrets", name), secret.file, _in_a_header)
     auth = settings.auth
     for name, file, check in (
-        ("token_file", auth.token_file, _in_a_header),
+        ("token_file", auth.token_file, _a_token),
         ("password_file", auth.password_file, _nothing),
         ("client_secret_file", auth.client_secret_file, _nothing),
     ):
         if file is not None:
             yield SecretPlace(("auth", name), file, check)
     if settings.sign.secret_file is not None:
-        yield SecretPlace(("sign", "secret_file"), settings.sign.secret_file, _nothing)
+        yield SecretPlace(("sign", "secret_file"), settings.sign.secret_file, parse_secrets)
 
 
 def files(settings: DestinationSettings) -> tuple[Path, ...]:
@@ -150,6 +151,11 @@ def _sent(settings: DestinationSettings, password: str, named: Mapping[str, str]
 def _in_a_header(text: str) -> None:
     if not sendable(text):
         raise ValueError("must be visible ASCII on one line, with no space at its beginning or end")
+
+
+def _a_token(text: str) -> None:
+    if not sendable(text) or " " in text:
+        raise ValueError("must be visible ASCII on one line, without spaces")
 
 
 def _nothing(_text: str) -> None:

@@ -1,26 +1,35 @@
 """A destination: one URL, one pool of connections, one deadline for a whole try.
 
-`form` decides what a request contains. It reports one Reply or Fault for it. It must never raise
-because of the network or an event, send a request twice, follow a redirect, unpack an answer, keep
-a cookie, or read a proxy from the environment.
+`form` decides what a request contains, and `token_try` when it is sent again with another access
+token. It reports one Reply or Fault for a try. It must never raise because of the network or an
+event, follow a redirect, unpack an answer, keep a cookie, or read a proxy from the environment.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import inf
-from pathlib import Path
-from typing import Self
+from typing import Final, Self, TypeAlias
 
+from shipper.clock import Clock, SystemClock
 from shipper.config import DestinationSettings
 from shipper.config.secrets import Secrets
 from shipper.config.template import Unbuildable
 from shipper.destination.build import TransportChoice, opener
 from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.form import Form, Unsendable, form_of
+from shipper.destination.grant import Credentials
+from shipper.destination.oauth import TokenSource
+from shipper.destination.own_certificate import ShownCertificate, own_certificate
 from shipper.destination.request import Answer, Request, Transport, awaited
+from shipper.destination.tls import Trust
+from shipper.destination.token_try import TokenTry
 from shipper.policy.event import Event
 from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
+
+_Make: TypeAlias = Callable[[Event, Secrets], Request]
+_BY_THE_SYSTEM: Final = Trust()
 
 
 class Destination:
@@ -28,10 +37,9 @@ class Destination:
 
     `timeout` is in seconds for a whole try: waiting for a connection, the name lookup, connecting,
     writing, and reading. At most `max_in_flight` tries run at the same time; the others wait.
-    `ca_file` is trusted in addition to the system's authorities. The transport `auto` is shipper's
-    own HTTP client; it is that of httpx if there is a proxy or httptools is missing. `clock` (in
-    seconds, by default the loop's) is the one that `begin` means. Raises ConfigError if the
-    arguments can't work.
+    The transport `auto` is shipper's own HTTP client; it is that of httpx if there is a proxy or
+    httptools is missing. `clock` (in seconds, by default the loop's) is the one that `begin` means.
+    Raises ConfigError if the arguments can't work.
     """
 
     def __init__(
@@ -40,7 +48,7 @@ class Destination:
         *,
         timeout: float,
         max_in_flight: int,
-        ca_file: Path | None = None,
+        trust: Trust = _BY_THE_SYSTEM,
         proxy: str | None = None,
         transport: TransportChoice = "auto",
         clock: Callable[[], float] | None = None,
@@ -52,12 +60,16 @@ class Destination:
             form.url,
             limit=max_in_flight,
             timeout=timeout,
-            ca_file=ca_file,
+            trust=trust,
             proxy=proxy,
             choice=transport,
             clock=clock,
         )
+        self._timeout = timeout
         self._transport: Transport | None = None
+        self._tokens: TokenSource | None = None
+        self._client = Credentials("", "")
+        self._shown: ShownCertificate | None = None
 
     @classmethod
     def of(
@@ -66,18 +78,41 @@ class Destination:
         *,
         max_in_flight: int | None = None,
         timeout: float | None = None,
-        clock: Callable[[], float] | None = None,
+        clock: Clock | None = None,
     ) -> Self:
-        """Return the client of a configured destination, with other limits where given."""
-        return cls(
-            form_of(settings),
-            timeout=settings.timeout if timeout is None else timeout,
+        """Return the client of a configured destination, with other limits where given.
+
+        Raises ConfigError, for instance if a file of a certificate can't be used.
+        """
+        clock = clock or SystemClock()
+        timeout = settings.timeout if timeout is None else timeout
+        own = own_certificate(settings)
+        client = cls(
+            form_of(settings, clock.wall),
+            timeout=timeout,
             max_in_flight=max_in_flight or settings.max_in_flight,
-            ca_file=settings.ca_file,
+            trust=Trust(settings.ca_file, own),
             proxy=settings.proxy,
             transport=settings.transport,
-            clock=clock,
+            clock=clock.monotonic,
         )
+        if own is not None:
+            client._shown = ShownCertificate(own, clock.wall)
+        auth = settings.auth
+        if auth.type == "oauth2":
+            client._client = Credentials(
+                auth.client_id, "", auth.scope, auth.audience, auth.client_auth
+            )
+            client._tokens = TokenSource(
+                auth.token_url,
+                timeout=timeout,
+                pause=settings.retry.min_delay,
+                ca_file=settings.ca_file,
+                proxy=settings.proxy,
+                clock=clock.monotonic,
+                wall=clock.wall,
+            )
+        return client
 
     @property
     def where(self) -> str:
@@ -104,19 +139,46 @@ class Destination:
         ask = partial(self._begin, self._form.validation, event, secrets)
         return await awaited(lambda done: ask(done, inf))
 
+    async def why_no_token(self, secrets: Secrets) -> Fault | None:
+        """Fetch an access token and return why there is none; None as well if none is needed."""
+        if self._tokens is None:
+            return None
+        fetch = partial(self._tokens.fetch, self._credentials(secrets))
+        found = await awaited(fetch)
+        return found if isinstance(found, Fault) else None
+
     async def aclose(self) -> None:
         """Close all connections; a try that is under way ends with a fault."""
         transport, self._transport = self._transport, None
+        if self._tokens is not None:
+            await self._tokens.aclose()
         if transport is not None:
             await transport.aclose()
 
     def _begin(
+        self, make: _Make, event: Event, secrets: Secrets, done: Report, until: float
+    ) -> UnderWay:
+        if self._tokens is None:
+            return self._send(make, event, secrets, done, until)
+
+        def send(token: str, due: float, answered: Report) -> UnderWay:
+            return self._send(make, event, replace(secrets, token=token), answered, until, due)
+
+        credentials = self._credentials(secrets)
+        due = asyncio.get_running_loop().time() + self._timeout
+        return TokenTry(self._tokens, credentials, send, done, due)
+
+    def _credentials(self, secrets: Secrets) -> Credentials:
+        return self._client._replace(secret=secrets.client_secret)
+
+    def _send(
         self,
-        make: Callable[[Event, Secrets], Request],
+        make: _Make,
         event: Event,
         secrets: Secrets,
         done: Report,
         until: float,
+        due: float = inf,
     ) -> UnderWay:
         try:
             request = make(event, secrets)
@@ -125,7 +187,9 @@ class Destination:
         except Unsendable as error:
             # Not Invalid: that would make every event a dead letter because of a secret.
             return _soon(done, Fault("unreachable", "no", str(error)))
-        request.until = until
+        if self._shown is not None and (why := self._shown.why_not()) is not None:
+            return _soon(done, Fault("tls", "no", why))
+        request.until, request.due = until, due
         if self._transport is None:
             self._transport = self._open()
         return self._transport.begin(request, partial(self._answered, request, done))
@@ -146,6 +210,8 @@ class Destination:
                     stage=request.stage,
                 )
             )
+        elif self._shown is not None and (why := self._shown.why_refused(answer)) is not None:
+            done(Fault("tls", "no", why))
         else:
             done(answer)
 

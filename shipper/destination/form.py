@@ -5,18 +5,22 @@ header, the host, or another part of the URL, and never write anything of the pa
 """
 
 import re
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 import httpx
 
 from shipper import __version__
+from shipper.clock import SystemClock
 from shipper.config.destination import DestinationSettings
 from shipper.config.secrets import Secrets
 from shipper.config.template import SECRET, Template, Unbuildable, encoded_in_header, split
 from shipper.contract.envelope import type_of
+from shipper.destination import cloudevents
 from shipper.destination.build import parse_url
 from shipper.destination.request import MadeRequest, Request, Target
+from shipper.destination.signature import signer_of
 from shipper.errors import ConfigError
 from shipper.policy.event import Event
 
@@ -72,10 +76,16 @@ _NO_API_ID: Final = "the API ID holds a character that can't be sent"
 
 
 class HttpForm:
-    """The form of kind http: a URL and headers that are templates. Raises ConfigError."""
+    """The form of kind http: a URL and headers that are templates. Raises ConfigError.
 
-    def __init__(self, settings: DestinationSettings) -> None:
+    `wall` is the clock of signatures, in seconds since 1970; by default the machine's.
+    """
+
+    def __init__(
+        self, settings: DestinationSettings, wall: Callable[[], float] | None = None
+    ) -> None:
         self._settings = settings
+        self._wall = wall or SystemClock().wall
         self._events = _Address(settings.url, settings.method)
         self._validation = (
             _Address(settings.validate_url, settings.method) if settings.validate_url else None
@@ -97,7 +107,9 @@ class HttpForm:
             "user-agent": USER_AGENT,
         }
         self._fixed = {name: text for name, text in fixed.items() if name not in own}
-        self._asks_for_type = any("type" in template.names for template in self._templates())
+        self._asks_for_type = bool(settings.cloudevents.source) or any(
+            "type" in template.names for template in self._templates()
+        )
 
     def _templates(self) -> list[Template]:
         found = [self._events.template, *filter(None, self._headers.values())]
@@ -105,25 +117,45 @@ class HttpForm:
 
     def request(self, event: Event, secrets: Secrets) -> Request:
         """Return the request that sends an event. Raises Unbuildable and Unsendable."""
-        return self._made(self._events, event, secrets, idempotency_key(event.event_id))
+        return self._made(self._events, event, secrets, keyed=True)
 
     def validation(self, event: Event, secrets: Secrets) -> Request:
         """Return the request that lets an event be validated; raises as `request` does."""
         if self._validation is None:
             raise Unsendable("the destination has no validate_url")
-        return self._made(self._validation, event, secrets, None)
+        return self._made(self._validation, event, secrets, keyed=False)
 
-    def _made(
-        self, address: "_Address", event: Event, secrets: Secrets, key: str | None
-    ) -> Request:
-        values = self._values(event, secrets)
+    def _made(self, address: "_Address", event: Event, secrets: Secrets, *, keyed: bool) -> Request:
+        key, values = idempotency_key(event.event_id), self._values(event, secrets)
         path = address.template.in_url(values)
         fields = dict(self._fixed)
         for name, template in self._headers.items():
             fields[name] = secrets.headers[name] if template is None else template.in_header(values)
-        if key is not None and self._settings.idempotency_header:
+        if self._settings.auth.type:
+            fields["authorization"] = self._authorization(secrets)
+        if keyed and self._settings.idempotency_header:
             fields[self._settings.idempotency_header] = key
+        if self._settings.cloudevents.source:
+            fields.update(self._attributes(event, values["type"]))
+        if self._settings.sign.scheme:
+            signer = signer_of(secrets.signing)
+            fields.update(signer.headers(event.event_id, event.payload, self._wall()))
         return MadeRequest(address.target, path, fields, event.payload)
+
+    def _authorization(self, secrets: Secrets) -> str:
+        auth = self._settings.auth
+        if auth.type != "basic":
+            return f"Bearer {secrets.token}"
+        return f"Basic {b64encode(f'{auth.user}:{secrets.password}'.encode()).decode('ascii')}"
+
+    def _attributes(self, event: Event, kind: str | None) -> Iterable[tuple[str, str]]:
+        if kind is None:
+            raise Unbuildable("the event has no type, which CloudEvents asks for")
+        settings = self._settings.cloudevents
+        try:
+            return cloudevents.headers(event, kind, settings.source, settings.type_prefix)
+        except ValueError as error:
+            raise Unbuildable(str(error)) from None
 
     def _values(self, event: Event, secrets: Secrets) -> Mapping[str, str | None]:
         return {
@@ -144,9 +176,11 @@ class _Address:
         self.template = Template.parse(rest)
 
 
-def form_of(settings: DestinationSettings) -> Form:
-    """Return the form of a configured destination; raises ConfigError."""
-    return EightSelectForm(settings.url) if settings.kind == "8select" else HttpForm(settings)
+def form_of(settings: DestinationSettings, wall: Callable[[], float] | None = None) -> Form:
+    """Return the form of a configured destination, with its clock; raises ConfigError."""
+    if settings.kind == "8select":
+        return EightSelectForm(settings.url)
+    return HttpForm(settings, wall)
 
 
 def idempotency_key(event_id: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from shipper.config import AlertSettings
+from shipper.destination.own_certificate import SCARCE_DAYS
 from shipper.drain import Route
 from shipper.observe.role import Role
 from shipper.observe.situation import is_late
@@ -79,6 +80,8 @@ class Known:
     """The seconds of a period in which a delivery window was open; see `situation.Hours`."""
     late_after: Mapping[str, float] = field(default_factory=dict)
     """By destination, the seconds after which its API may no longer want an event."""
+    certificates: Mapping[str, float] = field(default_factory=dict)
+    """By destination, the seconds that the certificate which this daemon shows is still valid."""
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ def _change(alarm: _On, now: float) -> AlarmChange | None:
 
 def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
     """Return the condition of each fault."""
-    found = [*_of_links(known)]
+    found = [*_of_links(known), *_of_certificates(known.certificates)]
     waiting = [] if known.figures is None else [*_of_transactions(known.figures)]
     found += waiting
     # A commit that waits for a standby gets no answer either, and has an alarm of its own.
@@ -202,6 +205,14 @@ def _of_links(known: Known) -> Iterator[Condition]:
             paused[backlog.destination] = backlog.paused
     for name, reason in paused.items():
         yield Condition("link_paused", name, f"the link {name} is paused: {reason}")
+
+
+def _of_certificates(left: Mapping[str, float]) -> Iterator[Condition]:
+    for name, seconds in left.items():
+        if seconds < SCARCE_DAYS * UNITS["d"]:
+            until = f"expires in {lasting(seconds)}" if seconds > 0 else "has expired"
+            text = f"{name}: the certificate that shipper shows {until}"
+            yield Condition("certificate", name, text, level=int(seconds <= 0))
 
 
 def _of_transactions(figures: Figures) -> Iterator[Condition]:

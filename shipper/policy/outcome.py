@@ -7,6 +7,7 @@ becomes of the event. It must never take the web page of a captive portal for a 
     400 409 413 415 422, invalid, unbuildable  refused: the event's own fault
     429, 503 with Retry-After                  throttled: the destination asks for a pause
     401 403 404 405 407 410 421 451, 3xx, TLS  misconfigured: a person has to act
+    a token endpoint that refuses credentials  misconfigured
     everything else                            transient
 
 Sources: RFC 9110 (status codes, Retry-After, Date), RFC 6585 (429, 511), RFC 7725 (451).
@@ -35,6 +36,7 @@ _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 _REFUSED = frozenset({400, 409, 413, 415, 422})
 _PORTAL = "a web page came instead of the API's answer"
+_OF_THE_OPERATOR = frozenset({"tls", "credentials"})
 _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 421, 451})
 
 FaultKind = Literal[
@@ -46,6 +48,8 @@ FaultKind = Literal[
     "timeout",  # the deadline of the try passed
     "closed",  # the connection ended before the answer was whole
     "garbage",  # the answer isn't HTTP, or exceeds a bound
+    "token",  # the token endpoint gave no access token, for a reason that may pass
+    "credentials",  # the token endpoint refuses these credentials
 ]
 
 
@@ -167,7 +171,7 @@ def classify(
     if isinstance(answer, Invalid):
         return Outcome(Kind.REFUSED, cause=answer.cause, detail=answer.reason)
     return Outcome(
-        Kind.MISCONFIGURED if answer.kind == "tls" else Kind.TRANSIENT,
+        Kind.MISCONFIGURED if answer.kind in _OF_THE_OPERATOR else Kind.TRANSIENT,
         cause=answer.kind,
         detail=answer.detail,
         maybe_received=answer.sent == "maybe",

@@ -18,6 +18,7 @@ from shipper.destination.faults import fault
 from shipper.destination.form import EightSelectForm, idempotency_key
 from shipper.destination.httpx_transport import HttpxTransport
 from shipper.destination.request import NotHttpError
+from shipper.destination.tls import Trust
 from shipper.destination.transport import FastTransport
 from shipper.errors import ConfigError
 
@@ -37,7 +38,7 @@ def a_destination(
         timeout=1,
         max_in_flight=1,
         proxy=proxy,
-        ca_file=ca_file,
+        trust=Trust(ca_file),
         transport=transport,
     )
 

@@ -19,6 +19,7 @@ from shipper.config.secrets import Secrets
 from shipper.destination import Destination
 from shipper.destination.form import EightSelectForm, Form, HttpForm
 from shipper.destination.request import awaited
+from shipper.destination.tls import Trust
 from shipper.policy.event import Event
 from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 
@@ -99,7 +100,7 @@ class Way:
             self.form(url) if isinstance(url, str) else url,
             timeout=timeout,
             max_in_flight=4,
-            ca_file=ca_file,
+            trust=Trust(ca_file),
             proxy=proxy,
             transport=self.transport,
         )

@@ -78,13 +78,13 @@ def test_an_unreadable_retry_after_is_none_at_all(value: str) -> None:
 
 @pytest.mark.parametrize("kind", get_args(FaultKind))
 @pytest.mark.parametrize("sent", ["no", "maybe"])
-def test_a_fault_is_transient_unless_it_is_tls(
+def test_a_fault_is_transient_unless_a_person_has_to_act(
     kind: FaultKind, sent: Literal["no", "maybe"]
 ) -> None:
-    """TLS that fails has to be mended by a person; everything else passes by itself."""
+    """TLS that fails, and credentials that are refused; everything else passes by itself."""
     outcome = classify(Fault(kind, sent, "why"), _NOON)
     assert outcome == Outcome(
-        Kind.MISCONFIGURED if kind == "tls" else Kind.TRANSIENT,
+        Kind.MISCONFIGURED if kind in {"tls", "credentials"} else Kind.TRANSIENT,
         cause=kind,
         detail="why",
         maybe_received=sent == "maybe",
