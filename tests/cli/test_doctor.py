@@ -47,8 +47,7 @@ def test_every_dependency_has_its_line(home: Home) -> None:
     assert names == [
         "config", "user", "directory", "file", "file system", "schema", "daemon", "link default",
         "oldest", "library", "journal", "WAL", "disk", "reserve", "budget", "request default",
-            "proxy default",
-        "name default",
+            "proxy default", "name default",
         "TLS default", "API default", "clock default", "unit",
     ]  # fmt: skip
     assert " warnings, " in ran.err
