@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 DECIDING = (
     "event", "outcome", "backoff", "delivery", "lanes", "link", "blame", "failing", "pace",
@@ -23,6 +25,7 @@ TESTS = (
 )  # fmt: skip
 
 
+@pytest.mark.xdist_group("long")  # groups begin first
 def test_every_branch_of_what_decides_is_tested(tmp_path: Path) -> None:
     """And none is excepted."""
     command = [

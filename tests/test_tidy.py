@@ -91,3 +91,25 @@ def test_nothing_tells_of_the_machine_it_was_written_on() -> None:
 def test_nothing_names_a_registry() -> None:
     """Where packages come from is the matter of whoever installs."""
     assert found(REGISTRY) == []
+
+
+_TOGETHER = """
+import os
+
+import pytest
+
+
+@pytest.mark.xdist_group("together")
+@pytest.mark.parametrize("number", range(4))
+def test_it(number, request):
+    with open(request.config.rootpath / "workers", "a") as file:
+        file.write(os.environ["PYTEST_XDIST_WORKER"] + "\\n")
+"""
+
+
+def test_a_group_of_tests_stays_together(tmp_path: Path) -> None:
+    """All tests that boot a machine share one; pytest 9.2 took the groups from xdist 3.8."""
+    (tmp_path / "test_together.py").write_text(_TOGETHER)
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--rootdir=."]
+    subprocess.run([*command, "-p", "no:cacheprovider"], cwd=tmp_path, check=True, timeout=100)
+    assert len(set((tmp_path / "workers").read_text().split())) == 1

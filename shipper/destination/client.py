@@ -21,7 +21,7 @@ from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.form import Form, Unsendable, form_of
 from shipper.destination.grant import Credentials
 from shipper.destination.oauth import TokenSource
-from shipper.destination.own_certificate import own_certificate
+from shipper.destination.own_certificate import ShownCertificate, own_certificate
 from shipper.destination.request import Answer, Request, Transport, awaited
 from shipper.destination.tls import Trust
 from shipper.destination.token_try import TokenTry
@@ -69,7 +69,7 @@ class Destination:
         self._transport: Transport | None = None
         self._tokens: TokenSource | None = None
         self._client = Credentials("", "")
-        self._why_not: Callable[[], str | None] | None = None
+        self._shown: ShownCertificate | None = None
 
     @classmethod
     def of(
@@ -97,7 +97,7 @@ class Destination:
             clock=clock.monotonic,
         )
         if own is not None:
-            client._why_not = partial(own.why_not, own.ends(), clock.wall)
+            client._shown = ShownCertificate(own, clock.wall)
         auth = settings.auth
         if auth.type == "oauth2":
             client._client = Credentials(
@@ -187,7 +187,7 @@ class Destination:
         except Unsendable as error:
             # Not Invalid: that would make every event a dead letter because of a secret.
             return _soon(done, Fault("unreachable", "no", str(error)))
-        if self._why_not is not None and (why := self._why_not()) is not None:
+        if self._shown is not None and (why := self._shown.why_not()) is not None:
             return _soon(done, Fault("tls", "no", why))
         request.until, request.due = until, due
         if self._transport is None:
@@ -210,6 +210,8 @@ class Destination:
                     stage=request.stage,
                 )
             )
+        elif self._shown is not None and (why := self._shown.why_refused(answer)) is not None:
+            done(Fault("tls", "no", why))
         else:
             done(answer)
 

@@ -78,12 +78,14 @@ _NO_API_ID: Final = "the API ID holds a character that can't be sent"
 class HttpForm:
     """The form of kind http: a URL and headers that are templates. Raises ConfigError.
 
-    `wall` is the clock of signatures, in seconds since 1970.
+    `wall` is the clock of signatures, in seconds since 1970; by default the machine's.
     """
 
-    def __init__(self, settings: DestinationSettings, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: DestinationSettings, wall: Callable[[], float] | None = None
+    ) -> None:
         self._settings = settings
-        self._wall = wall
+        self._wall = wall or SystemClock().wall
         self._events = _Address(settings.url, settings.method)
         self._validation = (
             _Address(settings.validate_url, settings.method) if settings.validate_url else None
@@ -175,13 +177,10 @@ class _Address:
 
 
 def form_of(settings: DestinationSettings, wall: Callable[[], float] | None = None) -> Form:
-    """Return the form of a configured destination; raises ConfigError.
-
-    `wall` is the clock of signatures, in seconds since 1970; by default the machine's.
-    """
+    """Return the form of a configured destination, with its clock; raises ConfigError."""
     if settings.kind == "8select":
         return EightSelectForm(settings.url)
-    return HttpForm(settings, wall or SystemClock().wall)
+    return HttpForm(settings, wall)
 
 
 def idempotency_key(event_id: str) -> str:

@@ -10,12 +10,14 @@ import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from shipper.config.destination import DestinationSettings
 from shipper.config.secret import OTHERS_READ
 from shipper.errors import ConfigError
+from shipper.policy.outcome import Reply
 
 _BLOCK: Final = re.compile(
     rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----[\r\n]*", re.DOTALL
@@ -29,6 +31,11 @@ _UTC_TIME: Final = 0x17
 
 SCARCE_DAYS: Final = 14.0
 """With fewer days left, a certificate should have been renewed."""
+
+
+# In the title of nginx's page: "The SSL certificate error", "No required SSL certificate was sent".
+_NGINX: Final = b"SSL certificate"
+_PAGE: Final = 256
 
 
 class OwnCertificate(NamedTuple):
@@ -70,17 +77,12 @@ class OwnCertificate(NamedTuple):
 
     def check(self, wall: float) -> None:
         """Raise ConfigError if the certificate has expired at `wall`, in seconds since 1970."""
-        if (why := self.why_not(self.ends(), lambda: wall)) is not None:
+        if (ends := self.ends()) <= wall:
             renew = "let the API's operator renew it, and put the new one into the file"
-            raise ConfigError([why], renew)
+            raise ConfigError([self.expired(ends)], renew)
 
-    def why_not(self, ends: float, wall: Callable[[], float]) -> str | None:
-        """Return why a certificate that ends then isn't shown now; None if it can be.
-
-        Some receivers answer an expired one with 400: that would be the fault of each event.
-        """
-        if wall() < ends:
-            return None
+    def expired(self, ends: float) -> str:
+        """Return the sentence about a certificate that ended then."""
         day = datetime.fromtimestamp(ends, UTC).date()
         return f"cert_file {self.cert_file}: the certificate has expired on {day}"
 
@@ -107,6 +109,32 @@ class OwnCertificate(NamedTuple):
             [f"{key}: holds no key, or one that can't be read"],
             "it takes a key in PEM form, -----BEGIN PRIVATE KEY-----",
         )
+
+
+class ShownCertificate:
+    """A certificate that a client shows, with a clock in seconds since 1970; raises ConfigError.
+
+    A receiver that doesn't accept it may answer 400, which is an event's own fault by itself. So an
+    expired certificate isn't shown, and the answer of nginx counts as a fault of TLS.
+    """
+
+    def __init__(self, own: OwnCertificate, wall: Callable[[], float]) -> None:
+        self._own = own
+        self._ends = own.ends()
+        self._wall = wall
+
+    def why_not(self) -> str | None:
+        """Return why it isn't shown now; None if it can be."""
+        return None if self._wall() < self._ends else self._own.expired(self._ends)
+
+    def why_refused(self, answer: object) -> str | None:
+        """Return why an answer means that the receiver doesn't accept it; None if it doesn't."""
+        if not isinstance(answer, Reply) or answer.status != HTTPStatus.BAD_REQUEST:
+            return None
+        is_page = answer.content_type.lower().startswith("text/html")
+        if not is_page or _NGINX not in answer.body[:_PAGE]:
+            return None
+        return f"the receiver doesn't accept the certificate in {self._own.cert_file} (HTTP 400)"
 
 
 def own_certificate(settings: DestinationSettings) -> OwnCertificate | None:

@@ -99,7 +99,7 @@ async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Chec
         return [well(name, "not checked through a proxy")]
     try:
         async with asyncio.timeout(PATIENCE):
-            ends = await certificate_ends(origin, settings.ca_file)
+            ends = await certificate_ends(origin, settings.ca_file, own_certificate(settings))
     except (OSError, ShipperError) as error:
         return [_no_certificate(name, error, where_of(settings.url))]
     days = (ends - clock.wall()) / _DAY

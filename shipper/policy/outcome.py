@@ -272,10 +272,11 @@ def _spellings_of(secrets: tuple[str, ...]) -> "re.Pattern[str]":
 def _spellings(secret: str) -> str:
     """Return a regular expression that finds a secret as it is, escaped, or encoded.
 
-    Each character can be percent-encoded, also twice (RFC 3986, 2.1), or escaped as in JSON
-    (RFC 8259, 7) or in HTML. The whole secret can be hexadecimal, or base64 in the alphabets of
-    RFC 4648, 4 and 5, with any text before and after it. In base64 the pattern finds the characters
-    that encode only the secret; a secret below six bytes could match by chance, and is left out.
+    Each character can be percent-encoded, also twice (RFC 3986, 2.1), a space also `+`, or escaped
+    as in JSON (RFC 8259, 7) or in HTML. The whole secret can be hexadecimal, or base64 in the
+    alphabets of RFC 4648, 4 and 5, with any text before and after it. In base64 the pattern finds
+    the characters that encode only the secret; a secret below six bytes could match by chance, and
+    is left out.
     The pattern is for bytes decoded as latin-1.
     """
     data = secret.encode("utf-8", "surrogateescape")
@@ -299,6 +300,8 @@ def _characters(byte: int) -> Iterator[str]:
     if byte < 0x80:
         yield rf"\\{{1,4}}(?:u(?i:00{byte:02x})|x(?i:{byte:02x})|{re.escape(plain)})"
         yield rf"&#(?:0{{0,4}}{byte}|x0{{0,4}}(?i:{byte:x}));?"
+        if plain == " ":
+            yield r"\+"
         if plain in _ENTITIES:
             yield f"&{_ENTITIES[plain]};"
 

@@ -14,7 +14,7 @@ may be in trouble at once. Then all is let go on to its end. What has to be true
 """
 
 import asyncio
-import os
+import itertools
 import random
 import signal
 import time
@@ -85,6 +85,7 @@ class _Round:
         self._kinds = kinds
         self._chance = random.Random(figures.seed)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count()
         url, directory = scene.shop.url, scene.shop.directory
         self._places = [_Place(name, url, directory) for name in (*PLACES, FOURTH)]
 
@@ -174,7 +175,7 @@ class _Round:
         place.is_busy = False
 
     async def _begin(self, place: _Place) -> None:
-        number = len(self._books.senders)
+        number = next(self._numbers)  # others may begin meanwhile
         self._scene.shop.configure(
             file=place.config,
             database=place.gate.url,
@@ -200,8 +201,10 @@ class _Round:
 
     async def _kill(self, place: _Place) -> None:
         sender = _of(place)
-        os.kill(sender.life.pid, signal.SIGKILL)
-        await sender.life.ended()
+        sender.life.kill()
+        if await sender.life.ended() != -signal.SIGKILL:
+            await self._look(place)  # it has found out just before that it was taken over
+            return
         sender.troubles.append(Trouble("kill", _now()))
         if self._chance.random() < 0.5:
             await asyncio.sleep(self._lease * self._chance.uniform(0.0, 2.0))

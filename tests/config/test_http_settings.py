@@ -218,9 +218,7 @@ def test_a_header_of_the_connection_is_refused(configured: Load, header: str) ->
         ),
     ],
 )  # fmt: skip
-def test_each_mistake_has_its_line_and_what_mends_it(
-    configured: Load, more: str, told: str
-) -> None:
+def test_each_mistake_has_its_line_and_its_fix(configured: Load, more: str, told: str) -> None:
     """A setting that the beginning has is replaced there."""
     text = HTTP
     for line in HTTP.splitlines()[3:]:  # the two that the beginning has

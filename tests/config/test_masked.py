@@ -111,3 +111,14 @@ def test_a_short_secret_is_not_found_by_chance() -> None:
     """Three bytes are four characters of base64, which are in any text."""
     body = b"YWJj and 616263 and abc"
     assert masked(Reply(401, body=body), ("abc",)).body == b"YWJj and 616263 and ****"
+
+
+def test_all_secrets_of_a_destination_are_masked() -> None:
+    """Also if one is a part of another, or one ends the other's beginning."""
+    secrets = ("key-1", "token-key-1-long", "s/e c")
+    told = masked(Reply(401, body=b"no token-key-1-long, key-1, s%2Fe%20c or s/e c"), secrets)
+    assert told.body == b"no ****, ****, **** or ****"
+    again = masked(Reply(302, location="https://l.example/?t=s%2Fe+c+key-1"), secrets)
+    assert again.location == "https://l.example/?t=****+****"
+    cut = masked(Reply(500, body=b"x" * 7990 + b"token-key-1-long"), secrets, 16 * EXCERPT_CHARS)
+    assert b"token" not in cut.body

@@ -185,6 +185,48 @@ async def test_a_new_secret_is_noticed_and_tried_at_once(shop: Shop, api: Api) -
 
 
 @only_sqlite
+async def test_a_secret_that_is_mounted_by_kubernetes_is_noticed_as_well(
+    shop: Shop, api: Api
+) -> None:
+    """Its name is a link to a link that is renamed; and so is what a reload has named since."""
+    mount = shop.directory / "mount"
+
+    def rotate(number: int, text: str) -> None:
+        version = mount / f"..{number}"
+        version.mkdir(parents=True)
+        (version / "key").write_text(text, "utf-8")
+        (version / "key").chmod(0o440)
+        (mount / "..new").symlink_to(version.name)
+        (mount / "..new").rename(mount / "..data")
+
+    async def arrived(key: str) -> None:
+        await until(lambda: any(r.headers["x-api-key"] == key for r in api.server.requests))
+
+    rotate(1, "first")
+    (mount / "key").symlink_to("..data/key")
+    shop.configure(more=api.section())
+    daemon = await shop.started()
+    text = shop.config.read_text("utf-8")
+    shop.config.write_text(text.replace('file = "erp_key"', 'file = "mount/key"'), "utf-8")
+    daemon.signal(signal.SIGHUP)
+    await daemon.told("config.reloaded")
+    add(shop, "a")
+    await arrived("first")
+    rotate(2, "")  # a writer is at it
+    unreadable = await daemon.told("credential.unreadable")
+    assert "is empty" in unreadable["reason"]
+    add(shop, "b")
+    await shop.settled()
+    assert {request.headers["x-api-key"] for request in api.server.requests} == {"first"}
+    rotate(3, "second")
+    await daemon.told("credential.changed")
+    add(shop, "c")
+    await arrived("second")
+    await shop.settled()
+    await daemon.stop()
+
+
+@only_sqlite
 async def test_what_a_status_means_is_the_configurations_to_say(shop: Shop, api: Api) -> None:
     """409 counts as delivered here, and 404 as the event's own fault."""
     api.answers["right-key"] = b"HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n"

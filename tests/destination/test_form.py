@@ -146,6 +146,22 @@ def test_a_request_of_kind_http_is_exactly_what_its_settings_say(way: Way) -> No
     way.run(body())
 
 
+@each_way
+def test_a_header_has_the_letters_that_it_is_written_with(way: Way) -> None:
+    """Names have no case, but some servers don't know that."""
+
+    async def body() -> None:
+        async with serving(accepting) as server:
+            origin = f"http://127.0.0.1:{server.port}"
+            form = HttpForm(settings(origin, idempotency_header="X-EVENT-Id"))
+            async with way.to(form) as sender:
+                begin = partial(sender.destination.begin, an_event(), SECRETS)
+                assert words(await awaited(begin)) == "202"
+        assert {"X-Mixed", "X-Key", "X-EVENT-Id"} <= set(server.requests[0].names)
+
+    way.run(body())
+
+
 def test_a_header_of_ones_own_takes_the_place_of_shippers() -> None:
     """Accept and User-Agent may be another; each is there once."""
     headers = {"Accept": HeaderValue(text="application/json"), "USER-AGENT": HeaderValue(text="u")}

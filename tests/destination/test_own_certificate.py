@@ -21,7 +21,7 @@ from shipper.errors import ConfigError
 from shipper.policy.outcome import Fault, Kind, classify
 from tests.destination.certificates import Holder, issued, showing
 from tests.destination.http_kind import erp, opened, sent
-from tests.destination.servers import ACCEPTED, Talk, accepting, serving
+from tests.destination.servers import ACCEPTED, Talk, accepting, answering, serving
 from tests.destination.ways import Way, each_way, words
 
 AUTHORITY = issued(authority=True, common_name="authority")
@@ -184,6 +184,41 @@ def test_a_receiver_can_ask_later(way: Way, tmp_path: Path) -> None:
 
     way.run(body())
     assert len(seen) == 1
+
+
+NGINX = (
+    b"<html>\r\n<head><title>400 %s</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1>"
+    b"</center>\r\n<center>%s</center>\r\n<hr><center>nginx/1.24.0</center>\r\n</body>\r\n</html>\r\n"
+)
+ERROR, NONE = b"The SSL certificate error", b"No required SSL certificate was sent"
+
+
+@each_way
+@pytest.mark.parametrize(
+    ("page", "kind", "came"),
+    [
+        (NGINX % (ERROR, ERROR), "text/html", "tls no"),
+        (NGINX % (NONE, NONE), "text/html; charset=utf-8", "tls no"),
+        (NGINX % (b"Bad Request", b"Bad Request"), "text/html", "400"),
+        (b'{"error":"no SSL certificate in this event"}', "application/json", "400"),
+    ],
+)
+def test_nginx_answers_400_for_one_that_it_does_not_accept(
+    way: Way, page: bytes, kind: str, came: str, tmp_path: Path
+) -> None:
+    """kubernetes/ingress-nginx#7176; it is no event's fault, and pauses the link."""
+    own, ca_file = files(tmp_path, OURS), tmp_path / "ca.pem"
+    ca_file.write_bytes(AUTHORITY.pem())
+    size = len(page)
+    head = f"HTTP/1.1 400 X\r\ncontent-type: {kind}\r\ncontent-length: {size}\r\n\r\n"
+
+    async def body() -> None:
+        async with serving(answering(head.encode() + page), asking_for_one(tmp_path)) as server:
+            settings = erp(server.url, way.transport, ca_file=ca_file, tls=ClientTlsSettings(*own))
+            async with opened(settings) as destination:
+                assert words(await sent(destination, NO_SECRETS)) == came
+
+    way.run(body())
 
 
 Spoil = Callable[[OwnCertificate], object]

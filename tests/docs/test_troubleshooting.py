@@ -17,6 +17,9 @@ from tests.cli.test_operating_commands import execute, write
 from tests.docs.documents import DOCUMENTS, MANUAL
 from tests.docs.place import Place, places
 
+# What is said is provoked once for all of them.
+pytestmark = pytest.mark.xdist_group("troubleshooting")
+
 TEXT: Final = DOCUMENTS[MANUAL / "troubleshooting.md"]
 STATUS, ENDS, DOCTOR = (
     "`shipper status` says",

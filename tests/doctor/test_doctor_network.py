@@ -13,12 +13,22 @@ import trustme
 from shipper.advice import where_of
 from shipper.clock import SystemClock
 from shipper.config import DestinationSettings, Secret
-from shipper.config.destination import AuthSettings
+from shipper.config.destination import AuthSettings, ClientTlsSettings
 from shipper.doctor import network
 from shipper.doctor.network import check_destination
 from shipper.doctor.result import CheckLevel, CheckResult
 from shipper.sandbox import AnyApi, Chaos, OAuthClient, Sandbox
-from tests.destination.servers import Script, answering, mute, serving, tunnelling, unused_port
+from tests.destination.certificates import issued
+from tests.destination.servers import (
+    ACCEPTED,
+    Script,
+    answering,
+    mute,
+    serving,
+    tunnelling,
+    unused_port,
+)
+from tests.destination.test_own_certificate import AUTHORITY, SERVER, asking_for_one, files
 
 API_ID = "canary-api-id-7f3a"
 
@@ -295,6 +305,38 @@ async def test_a_proxy_of_the_environment_is_told_to_be_left_alone(
     monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cret@proxy:3128")
     found = await _examine("http://127.0.0.1:9/e")
     assert found["proxy"].text == "none; $HTTPS_PROXY is set, but shipper doesn't use it"
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "text"),
+    [
+        (90, "ok", "is valid for 90 more days"),
+        (14, "ok", "is valid for 14 more days"),
+        (13, "warning", "is valid for 13 more days"),
+        (-1, "fault", "has expired on "),
+    ],
+)
+async def test_the_days_of_its_own_certificate(
+    days: int, level: str, text: str, tmp_path: Path
+) -> None:
+    """Before its end, so that there is time to renew it."""
+    holder = issued(AUTHORITY, names=(), days=(-30, days))
+    tls = ClientTlsSettings(*files(tmp_path, holder))
+    async with serving(answering(ACCEPTED), asking_for_one(tmp_path)) as server:
+        found = await _examine(server.url, off=-60.0, kind="http", tls=tls, api_id=None)
+    assert found["certificate"].level.value == level
+    assert text in found["certificate"].text
+    assert str(tmp_path / "own.pem") in found["certificate"].text
+
+
+async def test_an_own_certificate_that_cannot_be_used(tmp_path: Path) -> None:
+    """What the daemon would refuse is a fault here, with the same words."""
+    own = files(tmp_path, issued(AUTHORITY, names=()))
+    own.key_file.write_bytes(SERVER.key_pem())
+    tls = ClientTlsSettings(*own)
+    found = await _examine("https://127.0.0.1:1/", kind="http", tls=tls, api_id=None)
+    assert found["certificate"].level.value == "fault"
+    assert "the key doesn't belong to the certificate" in found["certificate"].text
 
 
 # -- destinations of kind http ----------------------------------------------------------------

@@ -326,3 +326,21 @@ def test_only_open_hours_make_an_event_late(hours: float, *, is_late: bool) -> N
     seen = figures(pending=1, oldest=36_000.0)
     what = Known({}, seen, 0.0, lambda _age, _enough: hours * 3600.0)
     assert [alarm for alarm, _ in wrong(what)] == (["oldest_pending"] if is_late else [])
+
+
+@pytest.mark.parametrize(
+    ("days", "text"),
+    [
+        (14.01, None),
+        (13.9, "erp: the certificate that shipper shows expires in 14 days"),
+        (3.0, "erp: the certificate that shipper shows expires in 3 days"),
+        (0.0, "erp: the certificate that shipper shows has expired"),
+        (-400.0, "erp: the certificate that shipper shows has expired"),
+    ],
+)
+def test_a_certificate_that_is_to_be_renewed(days: float, text: str | None) -> None:
+    """An alarm at 14 days, while there is time; and when it has ended, it got worse."""
+    what = replace(known(), certificates={"erp": days * 86400.0})
+    assert wrong(what) == ([] if text is None else [("certificate", text)])
+    levels = [condition.level for condition in conditions(what, AlertSettings())]
+    assert levels == ([] if text is None else [int(days <= 0)])

@@ -19,6 +19,7 @@ from tests.simulation.crew_world import AWAY, CALM, OUTAGE, run
 
 SEEDS = int(os.environ.get("SHIPPER_TEST_CREWS", "50"))
 _CHUNK = 50
+OUTAGE_SEEDS, CALM_SEEDS, AWAY_SEEDS = 5, 10, 10
 _CHUNKS = [range(first, min(first + _CHUNK, SEEDS)) for first in range(0, SEEDS, _CHUNK)]
 CAUGHT = {
     "a_daemon_that_stops_gives_nothing_back": 2_000_000,
@@ -76,7 +77,7 @@ def test_no_seed_of_a_crew_violates_an_invariant(seeds: range, server: Server) -
 @pytest.mark.timeout(300)
 def test_all_daemons_together_probe_hardly_more_often_than_one(server: Server) -> None:
     """A receiver that is down gets at most twice as many probes as from one daemon."""
-    results = [run(seed, server) for seed in range(OUTAGE, OUTAGE + 5)]
+    results = [run(seed, server) for seed in range(OUTAGE, OUTAGE + OUTAGE_SEEDS)]
     violating = [result for result in results if result.violations]
     assert not violating, "\n\n".join(map(told, violating))
     assert all(result.counts["probes"] for result in results)
@@ -85,7 +86,7 @@ def test_all_daemons_together_probe_hardly_more_often_than_one(server: Server) -
 @pytest.mark.timeout(300)
 def test_a_change_of_a_crew_is_over_in_time(server: Server) -> None:
     """One that joins, that stops or that dies: the shares are fair again within the bounds."""
-    results = [run(seed, server) for seed in range(CALM, CALM + 10)]
+    results = [run(seed, server) for seed in range(CALM, CALM + CALM_SEEDS)]
     violating = [result for result in results if result.violations]
     assert not violating, "\n\n".join(map(told, violating))
     asked = sum((result.counts for result in results), Counter[str]())
@@ -95,13 +96,13 @@ def test_a_change_of_a_crew_is_over_in_time(server: Server) -> None:
 @pytest.mark.timeout(300)
 def test_an_outage_of_the_database_ends_no_living_daemon(server: Server) -> None:
     """Though it lasts longer than a lease; one that dies in it is ended in time all the same."""
-    results = [run(seed, server) for seed in range(AWAY, AWAY + 10)]
+    results = [run(seed, server) for seed in range(AWAY, AWAY + AWAY_SEEDS)]
     violating = [result for result in results if result.violations]
     assert not violating, "\n\n".join(map(told, violating))
     met = sum((result.counts for result in results), Counter[str]())
-    assert met["away"] == 10
+    assert met["away"] == AWAY_SEEDS
     assert met["ended: killed"] >= 3
-    assert met["bound: hurt"] == 10
+    assert met["bound: hurt"] == AWAY_SEEDS
 
 
 @pytest.mark.timeout(300)
@@ -120,7 +121,14 @@ def test_a_bug_planted_in_a_crew_is_caught(name: str, server: Server) -> None:
         violations = run(seed, server).violations
     assert is_caught(violations), f"seed {seed} doesn't catch it any more: {violations[:3]}"
     assert any(LATE.get(name, "") in one for one in violations), violations
-    assert not run(seed, server).violations
+    if not _is_shown_to_be_sound(seed):
+        assert not run(seed, server).violations
+
+
+def _is_shown_to_be_sound(seed: int) -> bool:
+    """Return whether one of the tests above runs a seed."""
+    runs = ((0, SEEDS), (OUTAGE, OUTAGE_SEEDS), (CALM, CALM_SEEDS), (AWAY, AWAY_SEEDS))
+    return any(first <= seed < first + number for first, number in runs)
 
 
 def test_every_bug_planted_in_a_crew_is_listed() -> None:

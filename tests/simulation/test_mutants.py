@@ -8,6 +8,7 @@ import pytest
 from tests.planting import is_caught
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.scenario import PARTIAL
+from tests.simulation.test_simulation import PARTIAL_SEEDS, SEEDS
 from tests.simulation.world import run
 
 MOST_SEEDS = 500
@@ -96,7 +97,9 @@ def _instead(name: str) -> str:
 def _is_caught(name: str, seed: int) -> bool:
     with planted(name):
         violations = run(seed).violations
-    return is_caught(violations) and not run(seed).violations
+    # Of these, test_simulation shows that they are sound.
+    is_sound = seed % PARTIAL < (PARTIAL_SEEDS if seed >= PARTIAL else SEEDS)
+    return is_caught(violations) and (is_sound or not run(seed).violations)
 
 
 @pytest.mark.parametrize("ended", ["process 3 ended with ", "daemon 1 failed: ", ""])

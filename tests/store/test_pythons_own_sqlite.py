@@ -37,6 +37,7 @@ def without_a_wheel(tmp_path: Path) -> Mapping[str, str]:
     return {**others, "PYTHONPATH": str(tmp_path)}
 
 
+@pytest.mark.xdist_group("long")  # groups begin first
 @pytest.mark.timeout(300)
 def test_the_drain_works_with_it_as_well(without_a_wheel: Mapping[str, str]) -> None:
     """What writes in turns, and what a connection does before and after."""

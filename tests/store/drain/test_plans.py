@@ -24,6 +24,9 @@ from shipper.store.upkeep.retention import newest
 from tests.store.daemons import NOW
 from tests.store.shipping import accepted, ask, claim, failed, record, refused, run, settled, taken
 
+# What is filled once is for all of them.
+pytestmark = pytest.mark.xdist_group("plans")
+
 HISTORY = 50_000
 BACKLOG = 5_000
 
