@@ -54,7 +54,7 @@ def preview(settings: DestinationSettings) -> Preview:
         for name, value in request.fields().items()
         if name.lower() != "host"
     }
-    return Preview(request.method, _readable(without_secrets(target)), shown)
+    return Preview(request.method, without_secrets(_readable(target)), shown)
 
 
 def _masks(settings: DestinationSettings) -> Secrets:

@@ -14,6 +14,7 @@ may be in trouble at once. Then all is let go on to its end. What has to be true
 """
 
 import asyncio
+import itertools
 import random
 import signal
 import time
@@ -84,6 +85,7 @@ class _Round:
         self._kinds = kinds
         self._chance = random.Random(figures.seed)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count()
         url, directory = scene.shop.url, scene.shop.directory
         self._places = [_Place(name, url, directory) for name in (*PLACES, FOURTH)]
 
@@ -173,7 +175,7 @@ class _Round:
         place.is_busy = False
 
     async def _begin(self, place: _Place) -> None:
-        number = len(self._books.senders)
+        number = next(self._numbers)  # others may begin meanwhile
         self._scene.shop.configure(
             file=place.config,
             database=place.gate.url,

@@ -19,7 +19,7 @@ from shipper.policy.event import Event
 
 CANARY = "canary-7f3a"
 FILE = Path("/nowhere/secret")
-URL = "https://erp.example:8443/hooks/{type}/{event_id}?k={secret:hook}&api_secret=canary-7f3a&x=1"
+URL = "https://erp.example:8443/hooks/{type}/{event_id}?k={secret:hook}&api_secret=canary-7f3a&key={ordering_key}"
 
 
 def http(url: str = URL, **settings: Any) -> DestinationSettings:
@@ -48,7 +48,7 @@ def test_a_url_shows_its_placeholders_and_masks_its_secrets() -> None:
     """Those of files, and those that stand in the URL under a name that says so."""
     made = preview(http(method="PUT"))
     assert made.line == (
-        "PUT https://erp.example:8443/hooks/{type}/{event_id}?k=****&api_secret=****&x=1"
+        "PUT https://erp.example:8443/hooks/{type}/{event_id}?k=****&api_secret=****&key={ordering_key}"
     )
 
 

@@ -98,8 +98,8 @@ def test_the_check_shows_the_requests_and_no_secret(tmp_path: Path) -> None:
     assert requests["webhook"]["headers"]["webhook-signature"] == "v1,****"
     assert requests["matomo"]["headers"]["authorization"] == "Bearer ****"
     assert (requests["erp"]["method"], requests["erp"]["url"]) == (
-        "PUT",
-        "http://127.0.0.1:9/orders/{event_id}",
+        "POST",
+        "http://127.0.0.1:9/hooks/{type}",
     )
 
 
@@ -186,7 +186,7 @@ async def test_the_recipe_of_matomo(tmp_path: Path) -> None:
 async def test_the_recipe_of_erp(tmp_path: Path) -> None:
     """One token for all events, another one after it was revoked, and 409 for a known order."""
     api = AnyApi(client=OAuthClient("shop", SECRETS["erp_secret"], 600.0))
-    sandbox = Sandbox(api=api, chaos=Chaos.parse("409:1@/orders/order-3"))
+    sandbox = Sandbox(api=api, chaos=Chaos.parse("409:1@idempotency-key=order-3"))
     targets: list[str] = []
 
     def revoke(info: RequestInfo) -> SandboxAnswer | None:
@@ -199,11 +199,12 @@ async def test_the_recipe_of_erp(tmp_path: Path) -> None:
     sandbox.answer_for = revoke
     async with sandbox.serve() as url:
         kitchen = Kitchen(tmp_path, url)
-        for name in ("order-1", "order-2", "order-3", "a/b"):
-            kitchen.enqueue("erp", EVENT.replace("order", name) if "/" in name else EVENT, name)
+        for name in ("order-1", "order-2", "order-3"):
+            kitchen.enqueue("erp", EVENT, name)
+        kitchen.enqueue("erp", '{"type": "a/b?c", "a/b?c": {}}', "other")
         await kitchen.ship()
     assert targets[0] == "POST /oauth/token"
-    assert {"PUT /orders/order-3", "PUT /orders/a%2Fb"} <= set(targets)
+    assert {"POST /hooks/order", "POST /hooks/a%2Fb%3Fc"} <= set(targets)
     assert api.tokens is not None
     assert api.tokens.given == 2
     delivered = await kitchen.call("events", "list", "--json")
