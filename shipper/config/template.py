@@ -19,7 +19,8 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 # Visible ASCII without '%': quote_from_bytes encodes all other characters, and '%' starts a code.
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
-_AS_IT_IS: Final = re.compile(f"[{re.escape(_VISIBLE)}]*")
+is_visible: Final = re.compile(f"[{re.escape(_VISIBLE)}]*").fullmatch
+"""Whether a text is written into a header as it is."""
 _PART: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 # What may stand in a path and a query as it is (RFC 3986, 3.3 and 3.4), and codes that are there.
 _IN_A_TARGET: Final = "/?:@!$&'()*+,;=-._~%"
@@ -168,7 +169,7 @@ def encoded_in_header(value: str) -> str:
     Bytes that weren't UTF-8 when the value was read (surrogateescape) are encoded as these bytes.
     Raises UnicodeEncodeError for any other lone surrogate.
     """
-    if _AS_IT_IS.fullmatch(value):
+    if is_visible(value):
         return value
     return quote_from_bytes(value.encode("utf-8", "surrogateescape"), safe=_VISIBLE)
 

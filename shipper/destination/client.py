@@ -30,6 +30,7 @@ from shipper.policy.event import Event
 from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 
 _Make: TypeAlias = Callable[[Event, Secrets], Request]
+_Begin: TypeAlias = Callable[[_Make, Event, Secrets, Report, float], UnderWay]
 _BY_THE_SYSTEM: Final = Trust()
 
 
@@ -69,6 +70,7 @@ class Destination:
         self._timeout = timeout
         self._transport: Transport | None = None
         self._tokens: TokenSource | None = None
+        self._begin: _Begin = self._send
         self._client = Credentials("", "")
         self._shown: ShownCertificate | None = None
         # What else an answer can mean: the fault, or None.
@@ -119,6 +121,7 @@ class Destination:
                 clock=clock.monotonic,
                 wall=clock.wall,
             )
+            client._begin = client._begin_with_token
         return client
 
     @property
@@ -164,11 +167,10 @@ class Destination:
         if transport is not None:
             await transport.aclose()
 
-    def _begin(
+    def _begin_with_token(
         self, make: _Make, event: Event, secrets: Secrets, done: Report, until: float
     ) -> UnderWay:
-        if self._tokens is None:
-            return self._send(make, event, secrets, done, until)
+        assert self._tokens is not None
 
         def send(token: str, due: float, answered: Report) -> UnderWay:
             return self._send(make, event, replace(secrets, token=token), answered, until, due)

@@ -15,7 +15,14 @@ from shipper import __version__
 from shipper.clock import SystemClock
 from shipper.config.destination import DestinationSettings
 from shipper.config.secrets import Secrets
-from shipper.config.template import SECRET, Template, Unbuildable, encoded_in_header, split
+from shipper.config.template import (
+    SECRET,
+    Template,
+    Unbuildable,
+    encoded_in_header,
+    is_visible,
+    split,
+)
 from shipper.contract.envelope import type_of
 from shipper.destination import cloudevents
 from shipper.destination.build import parse_url
@@ -58,21 +65,26 @@ class EightSelectForm:
         self.url = _parse(url)
         self._events = Target(self.url, USER_AGENT)
         self._validation = Target(_below(self.url, b"/validate"), USER_AGENT)
+        self._checked: Secrets | None = None
 
     def request(self, event: Event, secrets: Secrets) -> Request:
         """Return the request that sends an event. Raises Unbuildable and Unsendable."""
-        if not _SENDABLE.fullmatch(secrets.api_id):
-            raise Unsendable(_NO_API_ID)
-        return Request(self._events, secrets.api_id, idempotency_key(event.event_id), event.payload)
+        if secrets is not self._checked:
+            self._check(secrets)
+        event_id = event.event_id
+        key = event_id if is_visible(event_id) else idempotency_key(event_id)
+        return Request(self._events, secrets.api_id, key, event.payload)
 
     def validation(self, event: Event, secrets: Secrets) -> Request:
         """Return the request that lets an event be validated. Raises Unsendable."""
-        if not _SENDABLE.fullmatch(secrets.api_id):
-            raise Unsendable(_NO_API_ID)
+        self._check(secrets)
         return Request(self._validation, secrets.api_id, None, event.payload)
 
-
-_NO_API_ID: Final = "the API ID holds a character that can't be sent"
+    def _check(self, secrets: Secrets) -> None:
+        """Check the API ID once, not for each event."""
+        if not _SENDABLE.fullmatch(secrets.api_id):
+            raise Unsendable("the API ID holds a character that can't be sent")
+        self._checked = secrets
 
 
 class HttpForm:

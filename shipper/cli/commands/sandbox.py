@@ -85,7 +85,8 @@ def sandbox(  # noqa: PLR0913 - one for each option
         Faults, like 503:0.1,drop:0.05,outage:10s@30s/60s (status:probability, length@start/every).
         422:1@/orders is for a path, 422:1@x-tenant=42 for a header.
     validation
-        How events are checked, as with [validation] mode; schema is the vendor's whole schema.
+        With --kind 8select: how events are checked, as with [validation] mode; schema is the
+        vendor's whole schema.
     log
         Write every request to this file, as JSON lines. Default: no log.
     bearer
