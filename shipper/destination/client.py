@@ -99,6 +99,7 @@ class Destination:
             clock=clock.monotonic,
         )
         if own is not None:
+            own.check(clock.wall())
             client._shown = ShownCertificate(own, clock.wall)
         auth = settings.auth
         if auth.type == "oauth2":
@@ -135,6 +136,8 @@ class Destination:
         after `begin` has returned; not if the try is cancelled. An exception is a bug of the
         program.
         """
+        if self._tokens is None:
+            return self._send(self._form.request, event, secrets, done, until)
         return self._begin(self._form.request, event, secrets, done, until)
 
     async def validate(self, event: Event, secrets: Secrets) -> Reply | Fault | Invalid:
