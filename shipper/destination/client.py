@@ -142,8 +142,6 @@ class Destination:
         after `begin` has returned; not if the try is cancelled. An exception is a bug of the
         program.
         """
-        if self._tokens is None:
-            return self._send(self._form.request, event, secrets, done, until)
         return self._begin(self._form.request, event, secrets, done, until)
 
     async def validate(self, event: Event, secrets: Secrets) -> Reply | Fault | Invalid:
