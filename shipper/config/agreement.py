@@ -96,6 +96,14 @@ def _of_http(destination: DestinationSettings) -> dict[str, Any]:
         "content_type": destination.content_type,
         "idempotency_header": destination.idempotency_header,
         "headers": sorted(destination.headers),
+        "auth.type": destination.auth.type,
+        "auth.token_url": _shortened(destination.auth.token_url),
+        "auth.scope": destination.auth.scope,
+        "auth.audience": destination.auth.audience,
+        "tls.cert_file": destination.tls.cert_file is not None,  # each daemon can have its own
+        "sign.scheme": destination.sign.scheme,
+        "cloudevents.source": destination.cloudevents.source,
+        "cloudevents.type_prefix": destination.cloudevents.type_prefix,
         **{f"answers.{name}": list(listed) for name, listed in answers},
     }
 

@@ -4,6 +4,7 @@ It decides where a destination's secrets are, and what each of them has to look 
 this module must ever hold a secret, a part of it, or its length.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -70,8 +71,8 @@ def places(settings: DestinationSettings) -> Iterator[SecretPlace]:
     auth = settings.auth
     for name, file, check in (
         ("token_file", auth.token_file, _a_token),
-        ("password_file", auth.password_file, _nothing),
-        ("client_secret_file", auth.client_secret_file, _nothing),
+        ("password_file", auth.password_file, _a_text),
+        ("client_secret_file", auth.client_secret_file, _a_text),
     ):
         if file is not None:
             yield SecretPlace(("auth", name), file, check)
@@ -158,5 +159,7 @@ def _a_token(text: str) -> None:
         raise ValueError("must be visible ASCII on one line, without spaces")
 
 
-def _nothing(_text: str) -> None:
-    pass
+def _a_text(text: str) -> None:
+    # RFC 7617, 2 forbids control characters; the last one stands for a byte that is no UTF-8.
+    if re.search("[\x00-\x1f\x7f\ufffd]", text):
+        raise ValueError("must be a text in UTF-8, on one line, without control characters")

@@ -79,6 +79,11 @@ class TokenSource:
         self._failed = -inf
         self._asked_for: Credentials | None = None
 
+    @property
+    def where(self) -> str:
+        """The host and the port of the token endpoint."""
+        return self._peer.name
+
     def token(self, credentials: Credentials) -> str | None:
         """Return the present token; None if there is none that can be used.
 
@@ -152,7 +157,7 @@ class TokenSource:
         waiting = tuple(self._waiting)
         self._waiting.clear()
         for wait in waiting:
-            wait.done(found.text if isinstance(found, Token) else found)
+            wait.settle(found.text if isinstance(found, Token) else found)
 
     def _judged(self, request: Request, answer: Answer) -> Token | Fault | Exception:
         if not isinstance(answer, Exception):
@@ -183,11 +188,17 @@ class _Wait:
     """Something that waits for a token."""
 
     def __init__(self, done: Fetched, waiting: "list[_Wait]") -> None:
-        self.done = done
+        self._done: Fetched | None = done
         self._waiting = waiting
+
+    def settle(self, found: str | Fault | Exception) -> None:
+        """Report what was found; not if the wait was cancelled, maybe by the one before it."""
+        if self._done is not None:
+            self._done(found)
 
     def cancel(self) -> None:
         """Wait no longer; the fetch goes on."""
+        self._done = None
         if self in self._waiting:
             self._waiting.remove(self)
 

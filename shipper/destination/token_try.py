@@ -58,7 +58,8 @@ class TokenTry:
     def _overdue(self) -> None:
         self._timer = None
         self._step.cancel()
-        self._done(Fault("token", "no", "no token: none came before the deadline of the try"))
+        why = f"no token: none came from {self._tokens.where} before the deadline of the try"
+        self._done(Fault("token", "no", why))
 
     def _fetched(self, found: str | Fault | Exception) -> None:
         self._settle_wait()

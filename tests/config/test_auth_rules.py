@@ -65,6 +65,16 @@ BAD = {
         "auth.token_file",
         "can be read by other users",
     ),
+    "two lines": (
+        'auth]\ntype = "basic"\nuser = "u"\npassword_file = "lines"',
+        "auth.password_file",
+        "must be a text in UTF-8, on one line",
+    ),
+    "no UTF-8": (
+        'auth]\ntype = "basic"\nuser = "u"\npassword_file = "latin"',
+        "auth.password_file",
+        "must be a text in UTF-8, on one line",
+    ),
     "no key": ('tls]\ncert_file = "own.pem"', "tls.cert_file", "needs key_file"),
     "no certificate": ('tls]\nkey_file = "own.pem"', "tls.key_file", "needs cert_file"),
     "no scheme": ('sign]\nsecret_file = "signing"', "sign.secret_file", "needs scheme"),
@@ -108,9 +118,11 @@ def loaded(directory: Path, text: str) -> list[str]:
         "open": "a.token",
         "signing": WHSEC,
         "three": "\n".join([WHSEC] * 3),
+        "lines": "a word\nanother",
+        "latin": "w\xf6rt",
     }
     for name, content in files.items():
-        (directory / name).write_text(f"{content}\n")
+        (directory / name).write_text(f"{content}\n", "latin-1")
         (directory / name).chmod(0o644 if name == "open" else 0o600)
     file = directory / "shipper.toml"
     file.write_text(text)

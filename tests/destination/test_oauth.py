@@ -109,6 +109,25 @@ async def test_all_that_wait_share_one_fetch() -> None:
     assert len(endpoint.requests) == 1
 
 
+async def test_one_that_waits_can_give_up_another() -> None:
+    """While the token is being handed out: that one isn't called any more."""
+    endpoint = TokenEndpoint()
+    async with granting(endpoint), source(endpoint.url) as tokens:
+        endpoint.gate.clear()
+        called: list[object] = []
+
+        def first(found: object) -> None:
+            called.append(found)
+            second.cancel()
+
+        tokens.fetch(ALICE, first)
+        second = tokens.fetch(ALICE, called.append)
+        await endpoint.asked.wait()
+        endpoint.gate.set()
+        assert await fetched(tokens) == "t1"
+        assert called == ["t1"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "renewed"),
     [(3600, 3240), ("3600", 3240), (300, 240), (120, 60), (61, 30.5), (10, 5)],
