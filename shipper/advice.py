@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _CODE = re.compile(r"http-(\d{3}): (?:HTTP \1\b(?:: )?)?")
 _FILES = 3
 _SAYS_ITSELF = ("dns", "refused", "unreachable", "tls", "proxy", "timeout", "closed", "garbage",
-                "portal", "token", "credentials")  # fmt: skip
+                "portal", "token", "credentials", "clock")  # fmt: skip
 
 
 class DestinationPlace(NamedTuple):
@@ -166,6 +166,7 @@ _ADVICE = {
         "check this machine's clock (timedatectl) and its certificate authorities (package"
         " ca-certificates), then url of {section}; for an authority of your own, set ca_file there"
     ),
+    "clock": "set this machine's clock: timedatectl set-ntp true; or tell the API's operator",
     "token": "check token_url in the section auth below {section}, and what answers there",
     "proxy": _PROXY,
     "http-407": _PROXY,

@@ -23,6 +23,7 @@ from shipper.destination.grant import Credentials
 from shipper.destination.oauth import TokenSource
 from shipper.destination.own_certificate import ShownCertificate, own_certificate
 from shipper.destination.request import Answer, Request, Transport, awaited
+from shipper.destination.signature import clock_fault
 from shipper.destination.tls import Trust
 from shipper.destination.token_try import TokenTry
 from shipper.policy.event import Event
@@ -72,6 +73,8 @@ class Destination:
         self._begin: _Begin = self._send
         self._client = Credentials("", "")
         self._shown: ShownCertificate | None = None
+        # What else an answer can mean: the fault, or None.
+        self._doubts: tuple[Callable[[Reply], Fault | None], ...] = ()
 
     @classmethod
     def of(
@@ -101,6 +104,9 @@ class Destination:
         if own is not None:
             own.check(clock.wall())
             client._shown = ShownCertificate(own, clock.wall)
+            client._doubts += (client._shown.refusal,)
+        if settings.sign.scheme:
+            client._doubts += (partial(clock_fault, clock.wall),)
         auth = settings.auth
         if auth.type == "oauth2":
             client._client = Credentials(
@@ -136,8 +142,6 @@ class Destination:
         after `begin` has returned; not if the try is cancelled. An exception is a bug of the
         program.
         """
-        if self._tokens is None:
-            return self._send(self._form.request, event, secrets, done, until)
         return self._begin(self._form.request, event, secrets, done, until)
 
     async def validate(self, event: Event, secrets: Secrets) -> Reply | Fault | Invalid:
@@ -215,10 +219,11 @@ class Destination:
                     stage=request.stage,
                 )
             )
-        elif self._shown is not None and (why := self._shown.why_refused(answer)) is not None:
-            done(Fault("tls", "no", why))
-        else:
+        elif isinstance(answer, Exception) or not self._doubts:
             done(answer)
+        else:
+            found = (doubt(answer) for doubt in self._doubts)
+            done(next(filter(None, found), answer))
 
 
 def _soon(done: Report, answer: Fault | Invalid) -> UnderWay:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from shipper.config.destination import DestinationSettings
 from shipper.config.secret import OTHERS_READ
 from shipper.errors import ConfigError
-from shipper.policy.outcome import Reply
+from shipper.policy.outcome import Fault, Reply
 
 _BLOCK: Final = re.compile(
     rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----[\r\n]*", re.DOTALL
@@ -127,14 +127,15 @@ class ShownCertificate:
         """Return why it isn't shown now; None if it can be."""
         return None if self._wall() < self._ends else self._own.expired(self._ends)
 
-    def why_refused(self, answer: object) -> str | None:
-        """Return why an answer means that the receiver doesn't accept it; None if it doesn't."""
-        if not isinstance(answer, Reply) or answer.status != HTTPStatus.BAD_REQUEST:
+    def refusal(self, reply: Reply) -> Fault | None:
+        """Return the fault if an answer means that the receiver doesn't accept the certificate."""
+        is_page = reply.content_type.lower().startswith("text/html")
+        if reply.status != HTTPStatus.BAD_REQUEST or not is_page:
             return None
-        is_page = answer.content_type.lower().startswith("text/html")
-        if not is_page or _NGINX not in answer.body[:_PAGE]:
+        if _NGINX not in reply.body[:_PAGE]:
             return None
-        return f"the receiver doesn't accept the certificate in {self._own.cert_file} (HTTP 400)"
+        why = f"the receiver doesn't accept the certificate in {self._own.cert_file} (HTTP 400)"
+        return Fault("tls", "no", why)
 
 
 def own_certificate(settings: DestinationSettings) -> OwnCertificate | None:

@@ -5,11 +5,17 @@ It decides what is signed: the id, the second of this try and the body, as they 
 
 import hmac
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Final
 
 from shipper.config.signing import parse_secrets
 from shipper.config.template import encoded_in_header
+from shipper.policy.outcome import Fault, Reply, http_date
+
+# Receivers refuse a timestamp that is further away (the specification's libraries).
+_TOLERANCE: Final = 300.0
+_REFUSALS: Final = frozenset({400, 401, 403, 422})
 
 
 class Signer:
@@ -48,3 +54,17 @@ def message_id(event_id: str) -> str:
 def signer_of(text: str) -> Signer:
     """Return what signs with the secrets in the lines of a file. Raises ValueError."""
     return Signer(parse_secrets(text))
+
+
+def clock_fault(wall: Callable[[], float], reply: Reply) -> Fault | None:
+    """Return the fault of the clocks, if an answer refuses a signed request while they differ.
+
+    Many receivers answer 400 to a signature that is too old. That would be the fault of each event,
+    though it is the clock that has to be set. `wall` is in seconds since 1970.
+    """
+    theirs = http_date(reply.date or "") if reply.status in _REFUSALS else None
+    if theirs is None or abs(apart := wall() - theirs) <= _TOLERANCE:
+        return None
+    where = "ahead of" if apart > 0 else "behind"
+    clocks = f"this machine's clock is {abs(apart):.0f} s {where} the API's"
+    return Fault("clock", "no", f"HTTP {reply.status} to a signed request, and {clocks}")

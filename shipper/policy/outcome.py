@@ -36,7 +36,7 @@ _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 _REFUSED = frozenset({400, 409, 413, 415, 422})
 _PORTAL = "a web page came instead of the API's answer"
-_OF_THE_OPERATOR = frozenset({"tls", "credentials"})
+_OF_THE_OPERATOR = frozenset({"tls", "credentials", "clock"})
 _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 421, 451})
 
 FaultKind = Literal[
@@ -50,6 +50,7 @@ FaultKind = Literal[
     "garbage",  # the answer isn't HTTP, or exceeds a bound
     "token",  # the token endpoint gave no access token, for a reason that may pass
     "credentials",  # the token endpoint refuses these credentials
+    "clock",  # this machine's clock and the receiver's are too far apart for a signature
 ]
 
 
@@ -229,14 +230,15 @@ def parse_retry_after(value: str | None, date: str | None, wall: float) -> float
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), RETRY_AFTER_MAX)
-    until = _http_date(text)
+    until = http_date(text)
     if until is None:
         return None
-    sent = _http_date((date or "").strip())
+    sent = http_date((date or "").strip())
     return min(max(until - (wall if sent is None else sent), 0.0), RETRY_AFTER_MAX)
 
 
-def _http_date(text: str) -> float | None:
+def http_date(text: str) -> float | None:
+    """Return a date of HTTP in seconds since 1970; None if it isn't one."""
     try:
         moment = parsedate_to_datetime(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

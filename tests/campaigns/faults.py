@@ -707,6 +707,7 @@ PROOFS = (
     Fault("E1053", "a key is encrypted, and OpenSSL asks the terminal for its password (compare varnish/hitch#273, ansible/ansible#53360)", "exit 78 with the command that writes it without; no question", f"{OWN}::test_what_cannot_be_used_is_refused", "14"),
     Fault("E1054", "a certificate expires under a running daemon, and nginx answers 400 to each event (compare kubernetes/ingress-nginx#7176, openssl/openssl#14036)", "an alarm at 14 days; an expired one isn't shown, nothing is sent, the link is paused", f"{OWN}::test_one_that_has_expired_is_not_shown", CLIENTS),
     Fault("E1055", "nginx doesn't accept the certificate, and says so with 400 (compare nginx/docker-nginx#175)", "its page counts as TLS that fails: the link is paused, no event dies (found by reading; before that, each became a dead letter until five in a row paused the link)", f"{OWN}::test_nginx_answers_400_for_one_that_it_does_not_accept", CLIENTS),
+    Fault("E1057", "the clock is wrong by more than five minutes, and each signature is refused, often with 400 (compare symfony/symfony#65699)", "the answer's Date shows it: the link is paused because of the clock, and no event dies (found by reading)", "tests/destination/test_proof.py::test_a_clock_that_is_wrong_is_no_events_fault", "6"),
     Fault("E1056", "a receiver asks for the certificate only when it has read the path", "it is shown then (post-handshake authentication)", f"{OWN}::test_a_receiver_can_ask_later", CLIENTS),
 )  # fmt: skip
 

@@ -1,6 +1,8 @@
 """How requests of kind http prove who sends them, as an API on a real socket sees them."""
 
+import re
 from base64 import b64decode
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -9,9 +11,10 @@ from standardwebhooks import Webhook
 from shipper.clock import SystemClock
 from shipper.config.destination import AuthSettings, CloudEventsSettings, SignSettings
 from shipper.config.secrets import NO_SECRETS, Secrets
-from shipper.policy.outcome import Invalid
+from shipper.policy.outcome import Fault, Invalid, Kind, classify
 from tests.destination.http_kind import PAYLOAD, an_event, erp, opened, sent
-from tests.destination.servers import Request, accepting, serving
+from tests.destination.servers import Request, accepting, answering, serving
+from tests.destination.token_endpoints import saying
 from tests.destination.ways import Way, each_way, words
 
 EVENTS = CloudEventsSettings("/shops/42", "com.example.")
@@ -109,3 +112,43 @@ async def test_an_event_that_is_no_cloudevent_is_its_own_fault(
         found = await sent(destination, NO_SECRETS, an_event(event_id, payload))
     assert found == Invalid("unbuildable", why)
     assert server.requests == []
+
+
+class Wrong(SystemClock):
+    """A clock that is wrong by so many seconds."""
+
+    def __init__(self, off: float) -> None:
+        super().__init__()
+        self._off = off
+
+    def wall(self) -> float:
+        """Return the wrong time."""
+        return super().wall() + self._off
+
+
+@pytest.mark.parametrize(
+    ("status", "off", "sign", "came"),
+    [
+        (400, 900.0, SIGN, "clock no"),
+        (401, -900.0, SIGN, "clock no"),
+        (400, 200.0, SIGN, "400"),
+        (400, 900.0, SignSettings(), "400"),
+        (500, 900.0, SIGN, "500"),
+        (202, 900.0, SIGN, "202"),
+    ],
+)
+async def test_a_clock_that_is_wrong_is_no_events_fault(
+    status: int, off: float, sign: SignSettings, came: str
+) -> None:
+    """A receiver refuses each signature then, and many do so with 400."""
+    date = f"date: {formatdate(SystemClock().wall(), usegmt=True)}\r\n"
+    async with (
+        serving(answering(saying(status, {}, date))) as server,
+        opened(erp(server.url, sign=sign), Wrong(off)) as destination,
+    ):
+        found = await sent(destination, Secrets(signing=WHSEC))
+    assert words(found) == came
+    if isinstance(found, Fault):
+        where = "ahead of" if off > 0 else "behind"
+        assert re.search(f"clock is (89|90)[0-9] s {where} the API's", found.detail)
+        assert classify(found, 0.0).kind is Kind.MISCONFIGURED

@@ -84,7 +84,7 @@ def test_a_fault_is_transient_unless_a_person_has_to_act(
     """TLS that fails, and credentials that are refused; everything else passes by itself."""
     outcome = classify(Fault(kind, sent, "why"), _NOON)
     assert outcome == Outcome(
-        Kind.MISCONFIGURED if kind in {"tls", "credentials"} else Kind.TRANSIENT,
+        Kind.MISCONFIGURED if kind in {"tls", "credentials", "clock"} else Kind.TRANSIENT,
         cause=kind,
         detail="why",
         maybe_received=sent == "maybe",
