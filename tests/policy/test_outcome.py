@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.policy.masking import masked
 from shipper.policy.outcome import (
     EXCERPT_CHARS,
     RETRY_AFTER_MAX,
@@ -19,7 +20,6 @@ from shipper.policy.outcome import (
     Reply,
     classify,
     excerpt,
-    masked,
     parse_retry_after,
 )
 
