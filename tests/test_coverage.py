@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DECIDING = (
     "event", "outcome", "backoff", "delivery", "lanes", "link", "blame", "failing", "pace",
-    "partial_outage", "streak", "answers",
+    "partial_outage", "streak", "answers", "masking",
 )  # fmt: skip
 TESTS = (
     "config/test_masked", "drain/test_lookahead", "drain/test_route", "drain/test_sharing",

@@ -92,11 +92,12 @@ class Destination:
         clock = clock or SystemClock()
         timeout = settings.timeout if timeout is None else timeout
         own = own_certificate(settings)
+        trust = Trust(settings.ca_file, own)
         client = cls(
             form_of(settings, clock.wall),
             timeout=timeout,
             max_in_flight=max_in_flight or settings.max_in_flight,
-            trust=Trust(settings.ca_file, own),
+            trust=trust,
             proxy=settings.proxy,
             transport=settings.transport,
             clock=clock.monotonic,
@@ -116,7 +117,7 @@ class Destination:
                 auth.token_url,
                 timeout=timeout,
                 pause=settings.retry.min_delay,
-                ca_file=settings.ca_file,
+                trust=trust,
                 proxy=settings.proxy,
                 clock=clock.monotonic,
                 wall=clock.wall,

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import httpx
@@ -37,9 +36,9 @@ _AGAIN: Final = 0.1
 class TokenSource:
     """Fetches tokens from one endpoint. Belongs to the event loop that first asks; close it there.
 
-    `timeout` is in seconds for a whole fetch. After a fetch that failed, or brought a token that
-    the API refuses, the next one waits for `pause` seconds. Raises ConfigError if the arguments
-    can't work.
+    `timeout` is in seconds for a whole fetch. `trust` can have an own certificate, for an endpoint
+    that asks for one. After a fetch that failed, or brought a token that the API refuses, the next
+    one waits for `pause` seconds. Raises ConfigError if the arguments can't work.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class TokenSource:
         *,
         timeout: float,
         pause: float,
-        ca_file: Path | None,
+        trust: Trust,
         proxy: str | None,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -64,7 +63,7 @@ class TokenSource:
             parsed,
             limit=1,
             timeout=timeout,
-            trust=Trust(ca_file),
+            trust=trust,
             proxy=proxy,
             choice="auto",
             clock=clock,

@@ -10,7 +10,8 @@ from typing import Final, TypeAlias
 
 from shipper.destination.grant import Credentials
 from shipper.destination.oauth import TokenSource
-from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay, masked
+from shipper.policy.masking import masked
+from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 
 Send: TypeAlias = Callable[[str, float, Report], UnderWay]
 """Sends the event with a token, to be over by a moment in the loop's time."""

@@ -25,8 +25,8 @@ from shipper.destination.tls import knows_authorities, tls_context
 from shipper.doctor.result import CheckResult, fault, of_error, warning, well, words_of
 from shipper.errors import AccessDenied, ShipperError
 from shipper.policy.event import Event
+from shipper.policy.masking import masked as without
 from shipper.policy.outcome import Fault, Invalid, Kind, Reply, classify
-from shipper.policy.outcome import masked as without
 
 PATIENCE = 5.0
 """Seconds for each network operation."""

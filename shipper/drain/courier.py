@@ -14,6 +14,7 @@ from shipper.config.secrets import Secrets
 from shipper.contract.validation import violations
 from shipper.contract.violation import describe
 from shipper.policy.event import Event
+from shipper.policy.masking import masked
 from shipper.policy.outcome import (
     EXCERPT_CHARS,
     TABLE,
@@ -26,7 +27,6 @@ from shipper.policy.outcome import (
     UnderWay,
     accepted,
     classify,
-    masked,
 )
 
 # How many bytes of an answer are read: an excerpt needs a quarter, and a web page the first ones.

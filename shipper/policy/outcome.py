@@ -13,26 +13,17 @@ becomes of the event. It must never take the web page of a captive portal for a 
 Sources: RFC 9110 (status codes, Retry-After, Date), RFC 6585 (429, 511), RFC 7725 (451).
 """
 
-import re
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from functools import lru_cache
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from shipper.wording.status_codes import meaning
 
 EXCERPT_CHARS = 500
 RETRY_AFTER_MAX = 24 * 3600.0
-
-_MASK = "****"
-# The encoded text of fewer bytes is so short that an answer may contain it by chance.
-_ENCODED_LEAST = 6
-_LONGEST_CHARACTER = 12
-_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 _REFUSED = frozenset({400, 409, 413, 415, 422})
 _PORTAL = "a web page came instead of the API's answer"
@@ -244,68 +235,6 @@ def http_date(text: str) -> float | None:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
-
-
-def masked(reply: Reply, secrets: tuple[str, ...], most: int | None = None) -> Reply:
-    """Return an answer without the secrets that the receiver may have echoed.
-
-    Mask before an excerpt is made: an excerpt could end in the middle of a secret. For the same
-    reason, if only `most` bytes of the body are read, remove from their end what may be the
-    beginning of one. `_spellings` lists how a secret can be written.
-    """
-    if not secrets or not (reply.body or reply.location):
-        return reply
-    spellings = _spellings_of(secrets)
-    body = spellings.sub(_MASK, reply.body[:most].decode("latin-1")).encode("latin-1")
-    if most is not None and len(reply.body) > most:
-        longest = max(len(secret.encode("utf-8", "surrogateescape")) for secret in secrets)
-        body = body[: max(0, len(body) - _LONGEST_CHARACTER * longest)]
-    location = reply.location and spellings.sub(_MASK, reply.location)
-    is_same = (body, location) == (reply.body, reply.location)
-    return reply if is_same else reply._replace(body=body, location=location)
-
-
-@lru_cache(maxsize=64)
-def _spellings_of(secrets: tuple[str, ...]) -> "re.Pattern[str]":
-    """Return a pattern that finds each of the secrets; of two that overlap, the longer one."""
-    return re.compile("|".join(_spellings(each) for each in sorted(secrets, key=len, reverse=True)))
-
-
-def _spellings(secret: str) -> str:
-    """Return a regular expression that finds a secret as it is, escaped, or encoded.
-
-    Each character can be percent-encoded, also twice (RFC 3986, 2.1), a space also `+`, or escaped
-    as in JSON (RFC 8259, 7) or in HTML. The whole secret can be hexadecimal, or base64 in the
-    alphabets of RFC 4648, 4 and 5, with any text before and after it. In base64 the pattern finds
-    the characters that encode only the secret; a secret below six bytes could match by chance, and
-    is left out.
-    The pattern is for bytes decoded as latin-1.
-    """
-    data = secret.encode("utf-8", "surrogateescape")
-    forms = ["".join(f"(?:{'|'.join(_characters(byte))})" for byte in data)]
-    if len(data) >= _ENCODED_LEAST:
-        forms.append(f"(?i:{data.hex()})")
-        for shift in range(3):
-            encoded = b64encode(bytes(shift) + data).decode().rstrip("=")
-            first = -(-shift * 8 // 6)
-            last = (shift + len(data)) * 8 // 6
-            core = re.escape(encoded[first:last]).replace(r"\+", "[+-]").replace("/", "[/_]")
-            forms.append(rf"[A-Za-z0-9+/_-]?{core}[A-Za-z0-9+/_-]?={{0,2}}")
-    return "|".join(forms)
-
-
-def _characters(byte: int) -> Iterator[str]:
-    """Yield the regular expressions for the ways to write one byte of a secret."""
-    plain = chr(byte)
-    yield re.escape(plain)
-    yield rf"%(?:25){{0,3}}(?i:{byte:02x})"
-    if byte < 0x80:
-        yield rf"\\{{1,4}}(?:u(?i:00{byte:02x})|x(?i:{byte:02x})|{re.escape(plain)})"
-        yield rf"&#(?:0{{0,4}}{byte}|x0{{0,4}}(?i:{byte:x}));?"
-        if plain == " ":
-            yield r"\+"
-        if plain in _ENTITIES:
-            yield f"&{_ENTITIES[plain]};"
 
 
 def excerpt(body: bytes) -> str | None:

@@ -94,6 +94,60 @@ def test_it_asks_for_a_certificate(home: Home) -> None:
         assert post(url, tls=client)[0] == 202
 
 
+_EVERYTHING = """
+[destinations.erp]
+kind = "http"
+url = "{url}/hooks/{{type}}"
+ca_file = "ca.pem"
+idempotency_header = ""
+tls = {{ cert_file = "own.pem", key_file = "own-key.pem" }}
+sign = {{ scheme = "standard-webhooks", secret_file = "signing" }}
+cloudevents = {{ source = "/shops/42" }}
+[destinations.erp.auth]
+type = "oauth2"
+token_url = "{url}/oauth/token"
+client_id = "shop"
+client_secret_file = "client"
+"""
+
+
+def test_a_destination_with_everything_ships_to_it(home: Home) -> None:
+    """TLS with an own certificate, OAuth2, a signature and CloudEvents; nothing is charged."""
+    authority, directory = trustme.CA(), home.directory
+    for name, issued in (
+        ("own", authority.issue_cert("till")),
+        ("tls", authority.issue_cert("127.0.0.1")),
+    ):
+        issued.cert_chain_pems[0].write_to_path(directory / f"{name}.pem")
+        issued.private_key_pem.write_to_path(directory / f"{name}-key.pem")
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    (directory / "signing").write_text(SECRET)
+    (directory / "client").write_text("c:s+e ü%")
+    for name in ("signing", "client", "own-key.pem"):
+        (directory / name).chmod(0o600)
+    files = ("--tls-cert", "tls.pem", "--tls-key", "tls-key.pem", "--client-ca", "ca.pem")
+    asked = ("--client", "shop:c:s+e ü%", "--token-life", "5m", "--sign-secret", SECRET)
+    options = ("--kind", "http", "--port", "0", "--json", *files, *asked)
+    with home.running("sandbox", *options) as process:
+        assert process.stdout is not None
+        url = json.loads(next_line(process.stdout.fileno()))["url"]
+        home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", _EVERYTHING.format(url=url))
+        assert home.call("db", "upgrade", "--create").status == 0
+        doctor = home.run("doctor", "--json").value["findings"]
+        levels = {found["name"]: found["level"] for found in doctor if "erp" in found["name"]}
+        assert set(levels.values()) == {"ok"}, [f for f in doctor if f["level"] == "fault"]
+        assert levels.keys() >= {"request erp", "TLS erp", "certificate erp", "token erp"}
+        events = b'{"type":"order","order":{}}\n' * 3
+        assert home.call("enqueue", "--destination", "erp", stdin=events).status == 0
+        ran = home.run("drain", "--timeout", "30s")
+        assert ran.status == 0, ran
+        process.terminate()
+        summary = json.loads(process.communicate(timeout=DEADLINE)[0])
+    assert summary["answers"] == {"200": 2, "202": 3}  # a token for doctor, and one for drain
+    assert (summary["accepted"], summary["distinct"], summary["unkeyed"]) == (3, 3, 0)
+    assert summary["flawless"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

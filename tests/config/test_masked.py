@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shipper.policy.outcome import EXCERPT_CHARS, Reply, excerpt, masked
+from shipper.policy.masking import _spellings, masked
+from shipper.policy.outcome import EXCERPT_CHARS, Reply, excerpt
 
 SECRET = "s3cr&t-Id/42+x=="
 SPELLINGS: dict[str, Callable[[str], str]] = {
@@ -122,3 +123,35 @@ def test_all_secrets_of_a_destination_are_masked() -> None:
     assert again.location == "https://l.example/?t=****+****"
     cut = masked(Reply(500, body=b"x" * 7990 + b"token-key-1-long"), secrets, 16 * EXCERPT_CHARS)
     assert b"token" not in cut.body
+
+
+LONG = "eyJhbGciOiJSUzI1NiJ9." + "aB3_-~x/+=" * 190
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_long_secret_is_masked_in_every_usual_spelling(spelling: str) -> None:
+    """Such as an access token of two thousand characters; what is before it stays."""
+    told = masked(Reply(401, body=f"no token {SPELLINGS[spelling](LONG)}!".encode()), (LONG,))
+    assert told.body.startswith(b"no token ")
+    assert b"****" in told.body
+    assert len(told.body) < 100
+    plain = masked(Reply(401, body=f"no token {LONG}, nor another".encode()), (LONG,))
+    assert plain.body == b"no token ****, nor another"
+
+
+def test_a_long_secret_costs_little() -> None:
+    """Its pattern would otherwise take seconds to compile, between the answers of other APIs."""
+    short, long = (len(_spellings(LONG[:size])) for size in (64, len(LONG)))
+    assert long < 2 * short + 15 * len(LONG)
+
+
+@pytest.mark.parametrize("cut", [*range(1, 64, 7), 500, 1800])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_long_secret_at_the_end_of_what_is_read_leaves_nothing(spelling: str, cut: int) -> None:
+    """Of its beginning in any spelling, and there is something left to read before it."""
+    spelled = SPELLINGS[spelling](LONG)
+    most = 16 * EXCERPT_CHARS
+    body = ("x" * (most - cut) + spelled + "y" * most).encode()
+    told = masked(Reply(401, body=body), (LONG,), most)
+    assert len(told.body) > EXCERPT_CHARS
+    assert set(told.body) <= set(b"x*")

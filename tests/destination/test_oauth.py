@@ -12,6 +12,7 @@ import pytest
 from shipper.destination.grant import Credentials
 from shipper.destination.oauth import TokenSource
 from shipper.destination.request import awaited
+from shipper.destination.tls import Trust
 from shipper.errors import ConfigError
 from shipper.policy.outcome import Fault
 from tests.destination.certificates import issued, showing
@@ -47,7 +48,7 @@ async def source(
         url,
         timeout=timeout,
         pause=PAUSE,
-        ca_file=ca_file,
+        trust=Trust(ca_file),
         proxy=proxy,
         clock=clock,
         wall=lambda: 0.0,
@@ -349,7 +350,7 @@ def test_a_url_that_cannot_work_is_refused() -> None:
                 url,
                 timeout=1.0,
                 pause=PAUSE,
-                ca_file=None,
+                trust=Trust(),
                 proxy=None,
                 clock=Hands(),
                 wall=Hands(),

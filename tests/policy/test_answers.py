@@ -19,22 +19,20 @@ def of(answer: Reply, answers: Answers) -> tuple[Kind, str, float | None]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("status", range(200, 600))
-def test_a_listed_status_means_what_its_list_says(name: str, status: int) -> None:
+def test_a_listed_status_means_what_its_list_says(name: str) -> None:
     """Whatever the table says, each status from 200 to 599; and every other one as ever."""
-    if name == "refused" and status in OWN:
-        return
-    answers = answers_of({name: [status]})
-    kind, cause, _ = of(Reply(status), answers)
-    if status == 511 and name == "accepted":
-        assert (kind, cause) == (Kind.ACCEPTED, "accepted")
-    elif status == 511:
-        assert (kind, cause) == (Kind.TRANSIENT, "portal")
-    else:
-        assert kind is KINDS[name]
-        assert cause == ("accepted" if kind is Kind.ACCEPTED else f"http-{status}")
-    for other in {200, 202, 302, 404, 409, 429, 500, 503, 600, 999} - {status}:
-        assert classify(Reply(other), NOON, answers=answers) == classify(Reply(other), NOON)
+    for status in range(200, 600):
+        if name == "refused" and status in OWN:
+            continue
+        answers = answers_of({name: [status]})
+        kind, cause, _ = of(Reply(status), answers)
+        if status == 511 and name != "accepted":
+            assert (kind, cause) == (Kind.TRANSIENT, "portal")
+        else:
+            assert kind is KINDS[name]
+            assert cause == ("accepted" if kind is Kind.ACCEPTED else f"http-{status}")
+        for other in {200, 202, 302, 404, 409, 429, 500, 503, 600, 999} - {status}:
+            assert classify(Reply(other), NOON, answers=answers) == classify(Reply(other), NOON)
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 409, 511, 599])

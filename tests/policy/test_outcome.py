@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.policy.masking import masked
 from shipper.policy.outcome import (
     EXCERPT_CHARS,
     RETRY_AFTER_MAX,
@@ -19,7 +20,6 @@ from shipper.policy.outcome import (
     Reply,
     classify,
     excerpt,
-    masked,
     parse_retry_after,
 )
 
@@ -97,6 +97,13 @@ def test_an_event_that_cannot_be_sent_is_refused(cause: Literal["invalid", "unbu
     """It was never sent, so the receiver can't have it."""
     expected = Outcome(Kind.REFUSED, cause=cause, detail="no type")
     assert classify(Invalid(cause, "no type"), _NOON) == expected
+
+
+def test_only_what_is_never_sent_says_nothing_about_the_link() -> None:
+    """A refusal by the API does, and so does a try that got nowhere."""
+    assert classify(Invalid("unbuildable", "no type"), _NOON).is_unsent_refusal
+    assert not classify(Reply(422), _NOON).is_unsent_refusal
+    assert not classify(Fault("refused", "no", "why"), _NOON).is_unsent_refusal
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from shipper.contract.validation import violations
 from shipper.contract.violation import Violation, violation
 from shipper.errors import ConfigError, ShipperError
 from shipper.policy.event import Event
-from shipper.policy.outcome import Fault, Invalid, Kind, Reply, classify, masked
+from shipper.policy.masking import masked
+from shipper.policy.outcome import Fault, Invalid, Kind, Reply, classify
 from shipper.wording.safe_text import printable
 
 # The placeholders of a validate_url need a value; no event is accepted under this one.
