@@ -46,7 +46,7 @@ async def ready_destinations(
 ) -> ReadyDestinations:
     """Make a courier for each destination whose inputs differ from those of `before`.
 
-    Raises ConfigError and AccessDenied, for instance if an API ID file can't be read.
+    Raises ConfigError and AccessDenied, for instance if the file of a secret can't be read.
     """
     seen = {path: fingerprint(path) for path in read_once(settings)}
     inputs = {name: _inputs_of(one, settings, seen) for name, one in settings.destinations.items()}

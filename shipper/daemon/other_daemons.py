@@ -41,10 +41,13 @@ class OtherDaemons:
 
 
 async def watch(session: Session, found: OtherDaemons, log: Log) -> None:
-    """Look every `LOOK_EVERY` seconds until cancelled; where a daemon is alone, not at all."""
+    """Look every `LOOK_EVERY` seconds until cancelled, while this daemon isn't alone."""
     upkeep = session.upkeep
 
     async def look() -> None:
+        if session.dispatcher.shares.daemons < 2:
+            found.take("", [], log)
+            return
         with suppress(ShipperError):  # the drain reports a lost database itself
             others = await upkeep.run(partial(other_daemons, upkeep.database))
             found.take(agreement(session.settings), others, log)

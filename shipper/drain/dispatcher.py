@@ -217,10 +217,11 @@ class Dispatcher:
         homes = {row: route.name for route, rows in wanted for row, _ in rows}
         links = changed_links(self._routes.at_work(), self._stored, now, wall)
         gave = self.sharing.gives(self._routes.all())
+        released = [[*route.lanes.loaded.released] for route in routes]
         work = Work(
             now=wall,
             records=[item.record for _, items in ended for item in items],
-            released=[row for route in routes for row in route.lanes.loaded.take_released()],
+            released=[row for rows in released for row in rows],
             wanted=list(homes),
             homes=homes,
             links=links,
@@ -228,13 +229,13 @@ class Dispatcher:
         loaded = None
         if asks_holds:
             loaded = {name: route.lanes.loaded_keys() for name, route in self.routes.items()}
-        questions = [one.question for one in asked]
-        result = await self._exchange(work, questions, self._stop, loaded, gave)
+        result = await self._exchange(work, [a.question for a in asked], self._stop, loaded, gave)
         self._stored.update(links)
         claimed = {event.id: event for event in result.events}
         for route, rows in wanted:
             route.ahead.take_claims(rows, claimed)
-        for route, items in ended:
+        for (route, items), gone in zip(ended, released, strict=True):
+            route.lanes.loaded.forget_released(len(gone))
             for item in items:
                 route.recorded(item)
             if items:
@@ -300,7 +301,7 @@ class Dispatcher:
                 await self._converse([])
                 continue
             if self.shares.daemons > 1:
-                with suppress(StoreUnavailable):  # nothing is to be recorded: there is time
+                with suppress(StoreUnavailable):  # no outcome is to be recorded: there is time
                     await self._converse([])
             if not self.sharing.has_done(self._routes.all()):
                 await self._wait(min(self._deadline - self._clock.monotonic(), self._wait.idle))

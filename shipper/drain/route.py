@@ -1,7 +1,7 @@
 """One destination at work: its link, its lanes, its look-ahead and its flights.
 
-It decides how large the window is, what a lane does when an outcome is recorded, and which part of
-the destination's limits is this daemon's. It must never let a lane go on before that.
+It decides how large the window is, which part of the destination's limits is this daemon's, and
+what a lane does when an outcome is recorded. It must never let a lane go on before that.
 """
 
 from collections.abc import Callable

@@ -16,6 +16,7 @@ from shipper.daemon.other_daemons import OtherDaemons
 from shipper.errors import StoreUnavailable
 from shipper.logs import open_log
 from shipper.observe.guard import alongside
+from shipper.policy.shares import ALL_SHARDS, WHOLE, Shares
 from shipper.store.db.engine import open_engine
 from shipper.store.report.daemon_rows import JoinedDaemon
 from tests.daemon.processes import until
@@ -113,7 +114,8 @@ async def test_it_looks_at_the_rows_of_the_outbox(
         return await asyncio.to_thread(step)
 
     upkeep = SimpleNamespace(database=engine, run=run)
-    session: Any = SimpleNamespace(upkeep=upkeep, settings=configured)
+    dispatcher = SimpleNamespace(shares=Shares(ALL_SHARDS, 2))
+    session: Any = SimpleNamespace(upkeep=upkeep, settings=configured, dispatcher=dispatcher)
     log = open_log("info", "json", written)
     joined(engine, 12, "second", ELSEWHERE, '{"validation.mode": "off"}')
     async with alongside(other_daemons.watch(session, OtherDaemons(), log)):
@@ -122,6 +124,28 @@ async def test_it_looks_at_the_rows_of_the_outbox(
     [line] = [json.loads(line) for line in written.getvalue().splitlines()]
     assert line["name"] == "second (process 77 on till-2)"
     assert line["settings"] == ["validation.mode"]
+
+
+async def test_while_it_is_alone_it_asks_nobody(
+    postgres_url: str, configured: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it knew of the others is of the past."""
+    monkeypatch.setattr(other_daemons, "LOOK_EVERY", 0.01)
+    engine, found, looks = open_engine(postgres_url), OtherDaemons({7: ["x"]}), asyncio.Queue[int]()
+
+    class Alone:
+        @property
+        def shares(self) -> Shares:
+            looks.put_nowait(1)
+            return WHOLE
+
+    upkeep = SimpleNamespace(database=engine)  # nothing runs there
+    session: Any = SimpleNamespace(upkeep=upkeep, settings=configured, dispatcher=Alone())
+    log = open_log("info", "json", io.StringIO())
+    async with alongside(other_daemons.watch(session, found, log)):
+        await until(lambda: looks.qsize() > 2)
+    engine.dispose()
+    assert found.logged == {}
 
 
 async def test_on_sqlite_it_never_looks(sqlite_url: str, configured: Settings) -> None:

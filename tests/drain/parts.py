@@ -163,7 +163,9 @@ class Drain:
 
     def release(self) -> None:
         """Move what the lanes let go of into the work of the next turn."""
-        self.released += self.lanes.loaded.take_released()
+        released = self.lanes.loaded.released
+        self.released += released
+        self.lanes.loaded.forget_released(len(released))
 
     # -- the operator -------------------------------------------------------------------------
 

@@ -383,6 +383,54 @@ async def test_a_destination_that_is_added_later_has_its_part_too() -> None:
     await drain._routes.aclose()
 
 
+async def test_a_stop_that_loses_the_database_gives_nothing_that_is_still_claimed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What an exchange could not release the next one does, before it gives the shards away."""
+
+    async def wait(*_: object) -> None:
+        """Take no time."""
+
+    monkeypatch.setattr("shipper.drain.exchange._wait", wait)
+    queue, away, written = Others(Shares(HALF, 2)), [True], []
+
+    def steps(work: Work, _: object) -> Steps[list[Any]]:
+        yield from ()
+        if away[0]:
+            raise StoreUnavailable("away")
+        written.append((work.released, len(queue.gave)))
+        return []
+
+    queue.shares = GIVING
+    monkeypatch.setattr(queue, "steps", steps)
+    looks = Mock(may_wait=False, settled=0)
+    looks.pulse.return_value = Pulse(fresh=False, generation=-1, epoch=5)
+
+    async def work(talk: Callable[[], Steps[object]]) -> Any:
+        return whole(talk())
+
+    drain = Dispatcher(
+        cast("Any", queue),
+        looks,
+        clock=Clock(),
+        reporter=Mock(),
+        database=cast("Runner", work),
+        rhythm=RHYTHM,
+    )
+    one = route(most=64)
+    drain.add(one)
+    one.lanes.loaded.let_go(event(5, "a"))
+    drain._begin_to_end()
+    with pytest.raises(StoreUnavailable):
+        await drain._converse([])
+    away[0] = False
+    await drain._converse([])
+    await drain._converse([])
+    assert [released for released, _ in written] == [[5], []]
+    assert (written[0][1], queue.gave[0]) == (0, REST)
+    await drain._routes.aclose()
+
+
 async def test_shards_go_within_a_tick_when_nothing_of_them_is_under_way() -> None:
     """The joining daemon doesn't wait for a poll of this one."""
     queue = Others(WHOLE, GIVING, Shares(HALF, 2))

@@ -99,6 +99,13 @@ def test_an_event_that_cannot_be_sent_is_refused(cause: Literal["invalid", "unbu
     assert classify(Invalid(cause, "no type"), _NOON) == expected
 
 
+def test_only_what_is_never_sent_says_nothing_about_the_link() -> None:
+    """A refusal by the API does, and so does a try that got nowhere."""
+    assert classify(Invalid("unbuildable", "no type"), _NOON).is_unsent_refusal
+    assert not classify(Reply(422), _NOON).is_unsent_refusal
+    assert not classify(Fault("refused", "no", "why"), _NOON).is_unsent_refusal
+
+
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [

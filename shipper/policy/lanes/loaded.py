@@ -79,7 +79,9 @@ class Loaded:
         self.end(event)
         self.released.append(event.id)
 
-    def take_released(self) -> list[int]:
-        """Return the ids whose claims are to be released, and forget them."""
-        released, self.released = self.released, []
-        return released
+    def forget_released(self, number: int) -> None:
+        """Forget the first so many ids that were unloaded, because their claims are released.
+
+        Not before: a daemon that stops may go on after a turn that has failed.
+        """
+        del self.released[:number]

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from shipper.store.db.dialect import Dialect
 from shipper.store.db.statement import Statement
-from shipper.store.db.transactions import glancing
+from shipper.store.db.transactions import writing
 
 BLOCK = 4096
 """How many numbers the sequence `shipper_delivery` gives at a time."""
@@ -58,7 +58,8 @@ class BlocksOfNumbers:
 
     def fetch(self, engine: Engine, most: int) -> None:
         """Take as many blocks as are needed for so many numbers; raises StoreUnavailable."""
-        with glancing(engine) as tx:
+        # In a transaction: behind a pooler, what is outside of one has another program's settings.
+        with writing(engine) as tx:
             while self.lacks(most):
                 [first] = self._next.row(tx)
                 self._free += range(first, first + BLOCK)

@@ -154,7 +154,8 @@ class Queue:
         """
         with writing(self._engine) as tx:
             self.fence(tx)
-            self._met = self._meet(tx)
+            met = self._meet(tx)
+        self._note_server(met)
 
     def fence(self, tx: Connection) -> None:
         """Prolong the lease in the caller's transaction, so that it can't commit without it."""
@@ -208,7 +209,8 @@ class Queue:
         else:
             if folds:
                 self._turns.folded(turn.number, places)
-        self._turn, self._met = turn, met
+        self._turn = turn
+        self._note_server(met)
         self._book.remove(ended)
         self._book.remove(work.released)
         if events:
@@ -287,6 +289,12 @@ class Queue:
     def _meet(self, tx: Connection) -> int:
         """Return which server answers; 0 for SQLite, whose file is checked anyway."""
         return 0 if self._dialect.is_file else int(self._sql.started.row(tx)[0])
+
+    def _note_server(self, met: int) -> None:
+        if met != self._met:
+            # Another server may not know that these blocks were taken, and give them once more.
+            self._numbers.forget()
+        self._met = met
 
     def _claimed(self, tx: Connection, turn: Turn) -> list[int]:
         """Return a turn's claimed ids on disk; it allows the daemon to send no other event."""

@@ -67,7 +67,8 @@ class Membership:
         tx.execute(sql.GIVE_TOKEN, {"token": token})
         values = {"token": token, "owner": newcomer.owner.write()}
         tx.execute(sql.JOIN, values | _shown(newcomer))
-        tx.execute(sql.BACK, _shown(newcomer))
+        if not newcomer.alone:
+            tx.execute(sql.BACK, _shown(newcomer))
         tx.execute(sql.FORGET_ORDER)
         turn = Turn(*tx.execute(sql.BEGIN, {"token": token}).one())
         if not living:
@@ -267,7 +268,9 @@ def begin_again(tx: Connection) -> None:
 
 def _shown(newcomer: Newcomer) -> dict[str, object]:
     name = newcomer.name or newcomer.owner.host
-    return {"ttl": newcomer.ttl, "name": name, "settings": newcomer.settings}
+    # A command that has the outbox alone is no daemon that anybody would miss.
+    settings = None if newcomer.alone else newcomer.settings
+    return {"ttl": newcomer.ttl, "name": name, "settings": settings}
 
 
 def _shares(

@@ -105,12 +105,13 @@ RENEW: Final = text(
 )
 STOPS: Final = text("UPDATE shipper_daemon SET owner = :owner WHERE token = :token")
 
-# What people see of a daemon that was ended: a row without settings is of a version without names,
-# so no daemon of its name can be back. A daemon that crashes under changing names fills no table.
+# What people see of a daemon that was ended. A row without settings is a command's that had the
+# outbox alone, or of a version without names: no daemon of its name can be back. A daemon that
+# crashes under changing names fills no table.
 REMEMBER: Final = text(
     "INSERT INTO shipper_gone (token, name, owner, ttl, since, expires_at)"
     " SELECT token, name, owner, ttl, since, expires_at FROM shipper_daemon"
-    " WHERE token = :token AND settings IS NOT NULL"
+    " WHERE token = :token AND settings IS NOT NULL ON CONFLICT DO NOTHING"
 )
 FORGET_OLDEST: Final = text(
     "DELETE FROM shipper_gone WHERE token NOT IN"

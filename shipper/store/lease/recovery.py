@@ -1,8 +1,8 @@
 """What a process that died may have sent: marked, so that it is repeated before anything else.
 
-It decides, from the claims on disk, which events those are (see `claims`). It runs when the lease
-is taken and when it is given back, inside that transaction. It must never mark an event that has
-ended.
+It decides, from the claims on disk, which events those are (see `claims`). It runs in the
+transaction that takes the lease, gives it back, or ends another daemon. It must never mark an event
+that has ended.
 """
 
 from sqlalchemy import Connection, TextClause, text

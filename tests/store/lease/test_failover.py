@@ -14,12 +14,13 @@ from shipper.errors import OutboxChanged
 from shipper.store.db.engine import open_engine
 from shipper.store.drain.look import Looks
 from shipper.store.drain.messages import Look, Work
+from shipper.store.drain.numbers import BLOCK
 from shipper.store.drain.queue import Queue
 from shipper.store.drain.watermark import Watermark
 from shipper.store.lease.lease import Owner
 from tests import standbys
 from tests.store.daemons import NOW, write
-from tests.store.shipping import claim, settled, taken
+from tests.store.shipping import accepted, ask, claim, record, settled, taken
 
 _SETTLED = "SELECT settled FROM shipper_turn ORDER BY turn DESC LIMIT 1"
 ALL = Look("pending", "default", 1000)
@@ -129,6 +130,27 @@ def test_a_failover_that_lost_nothing_costs_nothing(pair: standbys.Pair, engine:
     assert looks.pulse().moved
     queue.renew()
     assert [event.id for event in claim(queue, *ids)] == ids
+
+
+def test_no_delivery_number_of_another_server_is_given_on_this_one(
+    pair: standbys.Pair, engine: Engine
+) -> None:
+    """The new one may not know that its block was taken, and gives it to another daemon."""
+    queue, looks = taken(engine), Looks(engine)
+    first, second = write(engine, "a", "b")
+    settled(looks)
+    record(queue, accepted(*claim(queue, first)))
+    record(queue, *map(accepted, claim(queue, second)))
+    pair.catch_up()
+    pair.fail_over()
+    engine.dispose()
+    queue.renew()
+    [third] = write(engine, "c")
+    settled(looks)
+    record(queue, *map(accepted, claim(queue, third)))
+    numbers = [n for (n,) in ask(engine, "SELECT delivery_number FROM shipper_outbox ORDER BY id")]
+    assert numbers[1] == numbers[0] + 1
+    assert numbers[2] > numbers[0] + BLOCK - 1
 
 
 def test_nothing_is_claimed_by_what_was_seen_on_another_server(

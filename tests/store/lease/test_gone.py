@@ -72,6 +72,36 @@ def test_a_clean_stop_and_a_daemon_that_begins_again_leave_none_missing(
     assert len(running_daemons(post)) == 2
 
 
+def test_a_command_that_has_the_outbox_alone_is_never_missing(
+    post: Engine, joined: Joined, clock: FakeClock
+) -> None:
+    """Neither does it bring a daemon of its name back."""
+    two_with_one_silent(joined, clock).queue.release()
+    command = joined(replace(elsewhere(1), pid=98), joins=False)
+    command.queue.acquire(command.owner, name="another 1")
+    assert missing(post) == ["another 1"]
+    other = joined(elsewhere(3))
+    fall_silent(clock, other)
+    assert len(other.attend().ended) == 1
+    assert missing(post) == ["another 1"]
+
+
+def test_one_that_was_remembered_can_be_ended_again(
+    post: Engine, joined: Joined, clock: FakeClock
+) -> None:
+    """A partial restore brings rows of daemons back, of which others know that they are gone."""
+    silent, other = joined(), joined()
+    settle([silent, other])
+    run(
+        post,
+        "INSERT INTO shipper_gone SELECT token, name, owner, ttl, since, expires_at"
+        " FROM shipper_daemon WHERE name = 'another 1'",
+    )
+    fall_silent(clock, other)
+    assert len(other.attend().ended) == 1
+    assert missing(post) == ["another 1"]
+
+
 def test_of_two_of_one_name_each_return_is_that_of_one(
     post: Engine, joined: Joined, clock: FakeClock
 ) -> None:
