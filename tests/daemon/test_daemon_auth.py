@@ -131,6 +131,25 @@ async def test_an_endpoint_that_fails_is_an_outage_and_costs_nothing(shop: Shop)
     assert (len(api.requests), shop.wasted()) == (20, 0)
 
 
+@only_sqlite
+async def test_an_api_that_refuses_every_token_is_paused(shop: Shop) -> None:
+    """Until it takes one, which a probe fetches anew; nothing is charged for all that."""
+    put(shop.directory / "client", "wonder+land\n")
+    api, endpoint = Api(), TokenEndpoint()
+    async with serving(api) as api.server, granting(endpoint):
+        shop.configure(more=section(api.server, oauth2(endpoint)))
+        daemon = await shop.started()
+        for number in range(5):
+            add(shop, f"e{number}", key=f"k{number}")
+        await link_is(shop, "paused")
+        # A token that doesn't exist yet: the API has changed its mind about the client.
+        api.taken = {f"Bearer t{number}" for number in range(len(endpoint.requests) + 1, 10_000)}
+        await shop.settled()
+        await daemon.stop()
+    assert shop.counts() == {"delivered": 5}
+    assert shop.wasted() == 0
+
+
 class Guarded:
     """An API that asks for a certificate, and remembers whom it saw on which connection."""
 
