@@ -24,6 +24,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeAlias
 
 import aiohttp
@@ -32,7 +33,11 @@ from sqlalchemy import make_url
 from benchmarks.loops import run
 from benchmarks.processes import DATABASE
 from benchmarks.workload import Workload, workload_of
+from shipper.config.secrets import Secrets
 from shipper.destination import Destination
+from shipper.destination.form import EightSelectForm
+from shipper.destination.request import awaited
+from shipper.policy.event import Event
 from shipper.policy.outcome import Reply
 
 _WARM_UP = 3
@@ -75,11 +80,14 @@ async def with_aiohttp(url: str, in_flight: int, payloads: list[bytes]) -> Async
 async def with_our_own(url: str, in_flight: int, payloads: list[bytes]) -> AsyncIterator[Send]:
     """Yield a function that sends with shipper's HTTP client."""
     keys = [str(uuid.uuid4()) for _ in payloads]
-    destination = Destination(url=url, timeout=_TIMEOUT, max_in_flight=in_flight)
+    destination = Destination(EightSelectForm(url), timeout=_TIMEOUT, max_in_flight=in_flight)
+
+    secrets = Secrets(api_id=_API_ID)
 
     async def send(number: int) -> None:
         while True:
-            answer = await destination.send(keys[number], payloads[number], _API_ID)
+            event = Event(number, keys[number], "default", None, payloads[number])
+            answer = await awaited(partial(destination.begin, event, secrets))
             if isinstance(answer, Reply) and answer.status == 202:
                 return
 

@@ -29,6 +29,7 @@ from sqlalchemy import Engine
 from benchmarks import loops
 from benchmarks.workload import payload
 from shipper.clock import SystemClock, iso
+from shipper.config.secrets import Secrets
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.daemon.step_runner import StepRunner
 from shipper.drain import Dispatcher, Rhythm, Route, Terms
@@ -38,6 +39,7 @@ from shipper.drain.tally import Tally
 from shipper.logs import open_log
 from shipper.policy.backoff import Backoff
 from shipper.policy.delivery import RetryPolicy
+from shipper.policy.event import Event
 from shipper.policy.outcome import Reply
 from shipper.store.db.engine import open_engine
 from shipper.store.db.transactions import writing
@@ -93,15 +95,10 @@ class _Receiver:
         self.done = asyncio.Event()
 
     def begin(
-        self,
-        event_id: str,
-        _payload: bytes,
-        _api_id: str,
-        done: Callable[[Reply], None],
-        _until: float,
+        self, event: Event, _secrets: Secrets, done: Callable[[Reply], None], _until: float
     ) -> asyncio.TimerHandle:
         loop = asyncio.get_running_loop()
-        return loop.call_later(_ANSWERS_AFTER, self._accept, event_id, done)
+        return loop.call_later(_ANSWERS_AFTER, self._accept, event.event_id, done)
 
     def _accept(self, event_id: str, done: Callable[[Reply], None]) -> None:
         if event_id.startswith("healthy"):
@@ -182,7 +179,7 @@ async def _ship(engine: Engine, work: Work, command: Callable[[], None]) -> Rate
     terms = Terms(
         RetryPolicy(Backoff(1, _MAX_DELAY), Backoff(1, 60), 20), 10.0, 64, 0.0, holds_dead=False
     )
-    courier = Courier(receiver, validation="envelope", api_id=str, clock=clock)
+    courier = Courier(receiver, validation="envelope", secrets=Secrets, clock=clock)
     dispatcher.add(Route("default", terms, courier, clock=clock, wake=dispatcher.wake))
     stop, began = asyncio.Event(), time.perf_counter()
     drain = asyncio.create_task(dispatcher.run(stop))

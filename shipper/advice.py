@@ -14,22 +14,25 @@ from urllib.parse import urlsplit
 
 from shipper.config import DestinationSettings, Settings
 from shipper.config.agreement import alarms_differ, lacks
+from shipper.config.secrets import places
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Stored errors begin with their cause. `http-401: HTTP 401 ...` repeats the status, and the words
 # after `refused:` say more than the cause: such causes are left out.
 _CODE = re.compile(r"http-(\d{3}): (?:HTTP \1\b(?:: )?)?")
+_FILES = 3
 _SAYS_ITSELF = ("dns", "refused", "unreachable", "tls", "proxy", "timeout", "closed", "garbage",
-                "portal")  # fmt: skip
+                "portal", "token", "credentials", "clock")  # fmt: skip
 
 
 class DestinationPlace(NamedTuple):
-    """What advice names: a destination's host and port, its configuration, its API ID's fix."""
+    """What advice names: a destination's host and port, its configuration, its login's fix."""
 
     name: str
     where: str
     config: str
-    api_id: str
+    login: str
+    """What to do if the API doesn't accept the API ID, or what other kinds have in its place."""
 
 
 NOWHERE = DestinationPlace("", "", "the configuration", "correct its API ID")
@@ -40,8 +43,11 @@ def place_of(destination: DestinationSettings, settings: Settings | None) -> Des
     path = None if settings is None else settings.path
     config = NOWHERE.config if path is None else str(path)
     origins = {} if settings is None else settings.origins
-    api_id = _api_id(destination, origins, config)
-    return DestinationPlace(destination.name, where_of(destination.url), config, api_id)
+    if destination.kind == "http":
+        login = _secrets(destination, config)
+    else:
+        login = _api_id(destination, origins, config)
+    return DestinationPlace(destination.name, where_of(destination.url), config, login)
 
 
 def where_of(url: str) -> str:
@@ -73,6 +79,18 @@ def _api_id(destination: DestinationSettings, origins: Mapping[str, str], config
             f"set ${origin.removeprefix('environment ')} to the right API ID, then restart shipper"
         )
     return f"put the right api_id into [{name}] of {config}, then send shipper a SIGHUP"
+
+
+def _secrets(destination: DestinationSettings, config: str) -> str:
+    """Return what to do if an API doesn't accept what a destination of kind http sends."""
+    section = f"[destinations.{destination.name}] of {config}"
+    files = list(dict.fromkeys(str(place.file) for place in places(destination)))
+    if not files:
+        return f"set what the API asks for in the section headers below {section}"
+    if len(files) == 1:
+        return f"put the right secret into {files[0]}; a running daemon notices it by itself"
+    named = ", ".join(files[:_FILES]) + (", …" if len(files) > _FILES else "")
+    return f"see which secret of {section} is wrong ({named}); a running daemon notices a new one"
 
 
 def said(error: str) -> str:
@@ -110,10 +128,8 @@ def hint(error: str | None, place: DestinationPlace) -> str | None:
     """Return what to do about a stored error of a link; None if it passes by itself."""
     cause = _cause(error or "")
     section = f"[destinations.{place.name}] of {place.config}"
-    if cause == "http-401":
-        return place.api_id
-    if cause == "http-403":
-        return f"{place.api_id}; or ask the API's operator what this account is allowed to do"
+    if cause in _LOGINS:
+        return f"{place.login}{_LOGINS[cause].format(section=section)}"
     if re.fullmatch(r"http-3\d\d", cause):
         return (
             f"set url of {section} to the API's new address; if that is a login page, log in"
@@ -129,6 +145,11 @@ def hint(error: str | None, place: DestinationPlace) -> str | None:
     return None if advice is None else advice.format(where=place.where, section=section)
 
 
+_LOGINS = {
+    "http-401": "",
+    "http-403": "; or ask the API's operator what this account is allowed to do",
+    "credentials": "; or correct client_id, scope and token_url of auth below {section}",
+}
 _PASSES = frozenset({"http-408", "http-425", "http-429"})
 _REFUSED = "see what the API refuses, and why: shipper dead list"
 _PROXY = "correct proxy of {section}, or put a login into it"
@@ -145,6 +166,8 @@ _ADVICE = {
         "check this machine's clock (timedatectl) and its certificate authorities (package"
         " ca-certificates), then url of {section}; for an authority of your own, set ca_file there"
     ),
+    "clock": "set this machine's clock: timedatectl set-ntp true; or tell the API's operator",
+    "token": "check token_url in the section auth below {section}, and what answers there",
     "proxy": _PROXY,
     "http-407": _PROXY,
     "portal": f"{_LOGIN}, or correct url of {{section}}",

@@ -1,22 +1,22 @@
 """Writes an event into the outbox for an application: one INSERT in the application's transaction.
 
-It decides only whether the event has the right form. It must never commit, roll back or open a
-transaction of its own. It imports nothing heavier than SQLAlchemy, because it runs in the
-application's process.
+It decides whether the event has the right form, and the ids of an event for several destinations.
+It must never commit, roll back or open a transaction of its own. It imports nothing heavier than
+SQLAlchemy, because it runs in the application's process.
 """
 
 import re
 from collections.abc import Awaitable
 from functools import cache
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 from uuid import uuid4
 
 from sqlalchemy import JSON, Text, column, table, types
 from sqlalchemy import cast as sql_cast
 
 from shipper.contract.encoding import encode
-from shipper.contract.validation import violations
+from shipper.contract.validation import UNSENDABLE, violations
 from shipper.contract.violation import Violation, describe, violation
 from shipper.errors import InvalidEvent, UsageError
 
@@ -41,6 +41,8 @@ _RULES = {
         "must be a name of small letters, digits and _ that begins with a letter",
     ),
 }
+
+_ID_CHARS = 255
 
 Written = TypeVar("Written", str, Awaitable[str])
 
@@ -88,22 +90,43 @@ class Outbox(Generic[Written]):
         ordering_key: str | None = None,
         event_id: str | None = None,
         destination: str = "default",
+        destinations: list[str] | tuple[str, ...] | None = None,
+        *,
+        validation: Literal["envelope", "off"] = "envelope",
     ) -> Written:
         """Write an event in the caller's transaction and return its `event_id`. Never commits.
 
         If the outbox has the `event_id` already, nothing is written, so the call can be repeated.
         On an AsyncSession or AsyncConnection, await the call. None and '' count as left out. Raises
         InvalidEvent, with every violation, before anything is sent to the database.
+
+        With `destinations`, one row is written for each, all or none. The first one has the
+        `event_id`, the others have it with `@NAME` behind it. So that a repeated call writes
+        nothing twice, keep their order and add new ones at the end. Raises UsageError if
+        `destination` names another one.
+
+        With `validation` "off" the event can be any JSON text, for an API of kind http that has no
+        `type`.
         """
         written = str(uuid4()) if event_id in (None, "") else event_id
+        first = "default" if destination in (None, "") else destination
         columns = {
-            "destination": "default" if destination in (None, "") else destination,
+            "destination": first,
             "ordering_key": None if ordering_key == "" else ordering_key,
             "event_id": written,
         }
-        row = {"payload": _checked(event, columns), **columns}
-        statement = _insert(self._dialect())
-        result = self._session.execute(statement, row)
+        found: list[Violation] = []
+        rows = [columns]
+        if destinations is not None:
+            if first != "default":
+                raise UsageError("destination and destinations exclude each other", "take one")
+            found, rows = _fanned_out(columns, destinations)
+        payload = _checked(event, rows, found, validation)
+        statement, values = _insert(self._dialect()), [{"payload": payload, **row} for row in rows]
+        if len(values) == 1:
+            result = self._session.execute(statement, values[0])
+        else:  # one statement, so that the database writes all rows or none
+            result = self._session.execute(statement.values(values))
         return cast("Written", _after(result, written) if isawaitable(result) else written)
 
     def _dialect(self) -> str:
@@ -131,13 +154,39 @@ def _insert(dialect: str) -> "Insert":
     raise UsageError(f"the outbox can't be in {dialect}", "use SQLite or PostgreSQL")
 
 
-def _checked(event: dict[str, Any] | str | bytes, columns: dict[str, Any]) -> str:
+def _fanned_out(
+    columns: dict[str, Any], destinations: object
+) -> tuple[list[Violation], list[dict[str, Any]]]:
+    """Return what is wrong with a list of destinations, and the row for each of them."""
+    if not isinstance(destinations, list | tuple) or not destinations:
+        return [_breach("destinations", "must be a list of at least one name")], [columns]
+    found = []
+    if any(name in destinations[:place] for place, name in enumerate(destinations)):
+        found.append(_breach("destinations", "must not have a name twice"))
+    # A name that is None would count as left out.
+    first, *others = [{**columns, "destination": name or ""} for name in destinations]
+    for row in others:
+        row["event_id"] = f"{columns['event_id']}@{row['destination']}"
+    if any(len(row["event_id"]) > _ID_CHARS for row in others):
+        message = "must have at most 255 characters with @ and the destination's name behind it"
+        return [*found, _breach("event_id", message)], [first]
+    return found, [first, *others]
+
+
+def _checked(
+    event: dict[str, Any] | str | bytes,
+    rows: list[dict[str, Any]],
+    found: list[Violation],
+    validation: Literal["envelope", "off"],
+) -> str:
     """Return the event's text. Raises InvalidEvent with every violation of it and the columns."""
-    found = _column_violations(columns)
+    for row in rows:
+        found += [breach for breach in _column_violations(row) if breach not in found]
     payload = b""
     try:
         payload = encode(event)
-        found += violations(payload, "envelope")
+        broken = violations(payload, "envelope")
+        found += [b for b in broken if validation == "envelope" or b["keyword"] in UNSENDABLE]
     except InvalidEvent as refused:
         found += refused.violations
     if found:
@@ -150,6 +199,9 @@ def _column_violations(columns: dict[str, Any]) -> list[Violation]:
     for name, value in columns.items():
         pattern, message = _RULES[name]
         if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
-            place = f"shipper_outbox#/{name}/pattern"
-            found.append(violation("", place, {"column": name}, message))
+            found.append(_breach(name, message))
     return found
+
+
+def _breach(column: str, message: str) -> Violation:
+    return violation("", f"shipper_outbox#/{column}/pattern", {"column": column}, message)

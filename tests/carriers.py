@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
+from shipper.config.secrets import Secrets
 from shipper.drain.flights import Flights
+from shipper.policy.event import Event
 
 
 class Sends(Protocol):
@@ -18,25 +20,20 @@ class Carrying:
     """Gives a class with `send` what the courier asks a carrier for."""
 
     def begin(
-        self: Sends,
-        event_id: str,
-        payload: bytes,
-        api_id: str,
-        done: Callable[[Any], None],
-        _until: float,
+        self: Sends, event: Event, secrets: Secrets, done: Callable[[Any], None], _until: float
     ) -> asyncio.Task[None]:
         """Begin a try, and call back from the task that made it."""
-        return asyncio.create_task(_carry(self, event_id, payload, api_id, done))
+        return asyncio.create_task(_carry(self, event, secrets, done))
 
     async def aclose(self) -> None:
         """Close nothing: there was no connection."""
 
 
 async def _carry(
-    carrier: Sends, event_id: str, payload: bytes, api_id: str, done: Callable[[Any], None]
+    carrier: Sends, event: Event, secrets: Secrets, done: Callable[[Any], None]
 ) -> None:
     try:
-        answer = await carrier.send(event_id, payload, api_id)
+        answer = await carrier.send(event.event_id, event.payload, secrets.api_id)
     except Exception as bug:  # noqa: BLE001 - what a carrier reports of its own bugs
         answer = bug
     done(answer)

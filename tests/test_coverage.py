@@ -13,11 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DECIDING = (
     "event", "outcome", "backoff", "delivery", "lanes", "link", "blame", "failing", "pace",
-    "partial_outage", "streak",
+    "partial_outage", "streak", "answers", "masking",
 )  # fmt: skip
 TESTS = (
     "config/test_masked", "drain/test_lookahead", "drain/test_route", "drain/test_sharing",
-    "policy/test_backoff", "policy/test_lanes_shards",
+    "policy/test_answers", "policy/test_backoff", "policy/test_lanes_shards",
     "policy/test_delivery", "policy/test_event", "policy/test_failing", "policy/test_lanes",
     "policy/test_lanes_bounds", "policy/test_lane_phases", "policy/test_link",
     "policy/test_link_blame", "policy/test_link_elsewhere", "policy/test_link_pauses",

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.dialects.mysql import dialect as mysql_dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -23,6 +24,8 @@ from shipper import InvalidEvent, Outbox, order
 from shipper.errors import UsageError
 
 EVENT = {"type": "view", "view": {"type": "customSet", "customSet": {"id": "1"}}}
+_NAME = "must be a name of small letters, digits and _ that begins with a letter"
+_ID = "must be a string of 1 to 255 characters, none of them a control character"
 ROWS = "SELECT CAST(payload AS TEXT), destination, ordering_key, event_id FROM shipper_outbox"
 
 
@@ -158,6 +161,123 @@ async def test_an_async_scoped_session_will_do(async_engine: AsyncEngine) -> Non
     assert len(await async_rows(async_engine)) == 1
 
 
+# -- several destinations ---------------------------------------------------------------------
+
+
+def ids(engine: Engine) -> list[tuple[str, str]]:
+    """Return destination and event id of each row, in the order of `id`."""
+    query = "SELECT destination, event_id FROM shipper_outbox ORDER BY id"
+    with engine.connect() as connection:
+        return [(row[0], row[1]) for row in connection.execute(text(query))]
+
+
+BOTH = [("default", "order-4711"), ("erp", "order-4711@erp")]
+
+
+def test_an_event_for_several_destinations_is_a_row_for_each(engine: Engine) -> None:
+    """In the caller's transaction, with the same payload and key; the first has the id itself."""
+    with Session(engine) as session:
+        add = Outbox(session).add
+        assert add(EVENT, "k", "order-4711", destinations=["default", "erp"]) == "order-4711"
+        session.rollback()
+        assert rows(engine) == []
+        add(EVENT, "k", "order-4711", destinations=["default", "erp"])
+        session.commit()
+    assert ids(engine) == BOTH
+    assert len({(row[0], row[2]) for row in rows(engine)}) == 1
+
+
+def test_writing_to_several_destinations_can_be_repeated(engine: Engine) -> None:
+    """Nothing is written twice, and one that was added at the end gets its row."""
+    with Session(engine) as session, session.begin():
+        for destinations in (["default", "erp"], ("default", "erp"), ["default", "erp", "ga"]):
+            made = Outbox(session).add(EVENT, event_id="order-4711", destinations=destinations)
+            assert made == "order-4711"
+    assert ids(engine) == [*BOTH, ("ga", "order-4711@ga")]
+
+
+def test_a_row_that_is_there_does_not_keep_the_others_out(engine: Engine) -> None:
+    """An event that was written for one destination can be written for more later."""
+    with Session(engine) as session, session.begin():
+        Outbox(session).add(EVENT, event_id="order-4711")
+        Outbox(session).add(EVENT, event_id="order-4711", destinations=["default", "erp"])
+    assert ids(engine) == BOTH
+
+
+def test_an_id_that_is_made_is_the_same_for_all(engine: Engine) -> None:
+    """A UUID, and the name behind it; a list of one is as good as `destination`."""
+    with Session(engine) as session, session.begin():
+        made = Outbox(session).add(EVENT, destinations=["ga", "erp"])
+        alone = Outbox(session).add(EVENT, destinations=["erp"])
+    assert UUID(made).version == 4
+    assert ids(engine) == [("ga", made), ("erp", f"{made}@erp"), ("erp", alone)]
+
+
+def test_a_row_that_fails_leaves_none(engine: Engine) -> None:
+    """Even if the application goes on and commits: it is one statement."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            raising = "BEGIN SELECT RAISE(ABORT, 'no'); END"
+            on = f"BEFORE INSERT ON shipper_outbox WHEN NEW.destination = 'erp' {raising}"
+            connection.execute(text(f"CREATE TRIGGER stop {on}"))
+        else:
+            only = "CHECK (destination <> 'erp')"
+            connection.execute(text(f"ALTER TABLE shipper_outbox ADD CONSTRAINT stop {only}"))
+    with Session(engine) as session:
+        with pytest.raises(DBAPIError, match=r"no|stop"), session.begin_nested():
+            Outbox(session).add(EVENT, destinations=["default", "erp"])
+        session.commit()
+    assert rows(engine) == []
+
+
+async def test_several_destinations_through_an_async_session(async_engine: AsyncEngine) -> None:
+    """The same, awaited."""
+    async with AsyncSession(async_engine) as session:
+        made = await Outbox(session).add(EVENT, event_id="o", destinations=["default", "erp"])
+        await session.commit()
+    assert made == "o"
+    assert [row[3] for row in await async_rows(async_engine)] == ["o", "o@erp"]
+
+
+@pytest.mark.parametrize(
+    ("destinations", "event_id", "message"),
+    [
+        ([], None, "destinations must be a list of at least one name"),
+        ("erp", None, "destinations must be a list of at least one name"),
+        ({"a", "b"}, None, "destinations must be a list of at least one name"),
+        (["erp", "default", "erp"], None, "destinations must not have a name twice"),
+        (["default", "ERP"], None, f"destination {_NAME}"),
+        (["default", None], None, f"destination {_NAME}"),
+        (["", "erp"], None, f"destination {_NAME}"),
+        (["default", 7], None, f"destination {_NAME}"),
+        (
+            ["default", "e\nrp"],
+            "a\nb",
+            f"event_id {_ID}; destination {_NAME}",
+        ),
+        (["default", "erp"], "x" * 252, "event_id must have at most 255 characters with @ and"),
+        (["default", "erp"], 4711, "event_id must be a string"),
+    ],
+)
+def test_a_list_of_destinations_that_cannot_be_is_refused(
+    destinations: Any, event_id: Any, message: str
+) -> None:
+    """Before the database hears of it, with every violation once."""
+    session: Any = Untouchable()
+    with pytest.raises(InvalidEvent) as refused:
+        Outbox(session).add(EVENT, event_id=event_id, destinations=destinations)
+    said = str(refused.value)
+    assert message in said
+    assert said.count(";") == message.count(";")
+
+
+def test_one_destination_and_several_exclude_each_other() -> None:
+    """A program that names both has a mistake."""
+    session: Any = Untouchable()
+    with pytest.raises(UsageError, match="destination and destinations"):
+        Outbox(session).add(EVENT, destination="erp", destinations=["default"])
+
+
 class Untouchable:
     """A database that nobody may speak to, of a kind that we don't support."""
 
@@ -225,6 +345,29 @@ def test_an_event_that_breaks_the_envelope_is_refused(event: object, reason: str
     session: Any = Untouchable()
     with pytest.raises(InvalidEvent, match=reason):
         Outbox(session).add(cast("Any", event))
+
+
+@pytest.mark.parametrize(
+    "event", [{"client_id": "1", "events": []}, '{"requests":["?idsite=1&rec=1"]}', b"[1, 2]"]
+)
+def test_an_event_for_another_api_needs_no_envelope(engine: Engine, event: Any) -> None:
+    """If the caller says so; else it is refused as every event without a type."""
+    with Session(engine) as session, session.begin():
+        with pytest.raises(InvalidEvent):
+            Outbox(session).add(event, destination="ga4")
+        Outbox(session).add(event, destination="ga4", validation="off")
+    assert [row[1] for row in rows(engine)] == ["ga4"]
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [("{", "JSON"), (b"\xff", "UTF-8"), ({"a": "x" * 2**20}, "1048576 bytes"), (7, "JSON")],
+)
+def test_what_cannot_be_stored_or_sent_is_refused_all_the_same(event: Any, reason: str) -> None:
+    """The database would raise, or the event would be a dead letter."""
+    session: Any = Untouchable()
+    with pytest.raises(InvalidEvent, match=reason):
+        Outbox(session).add(b"7 7" if event == 7 else event, validation="off")
 
 
 def test_another_database_is_refused_by_name() -> None:

@@ -80,7 +80,31 @@ def _of(destination: DestinationSettings) -> dict[str, Any]:
         "max_in_flight": destination.max_in_flight,
         "max_rate": destination.max_rate,
         "after_dead_letter": destination.after_dead_letter,
+        "kind": destination.kind,
+        "validation": destination.validation,
+        "late_after": destination.late_after,
         **retry,
+        **(_of_http(destination) if destination.kind == "http" else {}),
+    }
+
+
+def _of_http(destination: DestinationSettings) -> dict[str, Any]:
+    """Return what only kind http has, but for the values of headers, which can be secret."""
+    answers = asdict(destination.answers).items()
+    return {
+        "method": destination.method,
+        "content_type": destination.content_type,
+        "idempotency_header": destination.idempotency_header,
+        "headers": sorted(destination.headers),
+        "auth.type": destination.auth.type,
+        "auth.token_url": _shortened(destination.auth.token_url),
+        "auth.scope": destination.auth.scope,
+        "auth.audience": destination.auth.audience,
+        "tls.cert_file": destination.tls.cert_file is not None,  # each daemon can have its own
+        "sign.scheme": destination.sign.scheme,
+        "cloudevents.source": destination.cloudevents.source,
+        "cloudevents.type_prefix": destination.cloudevents.type_prefix,
+        **{f"answers.{name}": list(listed) for name, listed in answers},
     }
 
 

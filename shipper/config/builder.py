@@ -12,16 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from shipper.config.destination import DestinationSettings, RetrySettings
+from shipper.config.http_rules import check_destination, refuse_foreign
 from shipper.config.layers import Layers, RawValue, SettingPath, ValueOrigin, dotted
+from shipper.config.members import Entries, Named, members
 from shipper.config.secret import read_secret
-from shipper.config.settings import (
-    AlertSettings,
-    DatabaseSettings,
-    DestinationSettings,
-    Named,
-    RetrySettings,
-    members,
-)
+from shipper.config.settings import AlertSettings, DatabaseSettings
 from shipper.config.types import FilePath, ValueType
 from shipper.config.urls import keeps_secrets
 from shipper.wording.quantities import duration
@@ -45,6 +41,8 @@ class Builder:
             here = (*path, name)
             if isinstance(member, Named):
                 values[name] = self._build_named(member.shape, here)
+            elif isinstance(member, Entries):
+                values[name] = self._build_entries(member.kind, here)
             elif not isinstance(member, ValueType):
                 values[name] = self.build(member, here)
             elif here in self.layers.given:
@@ -54,6 +52,8 @@ class Builder:
         section = shape(**values)
         if isinstance(section, RetrySettings):
             self._cross_check(section, path)
+        if isinstance(section, DestinationSettings):
+            check_destination(section, path, self.layers, sends=self.sends)
         self._refuse_leaks(section, path)
         return section
 
@@ -62,6 +62,10 @@ class Builder:
         if not names:
             self.layers.report(self.layers.origin(path), f"no [{dotted(path)}.NAME]: one is needed")
         return MappingProxyType({name: self.build(shape, (*path, name)) for name in names})
+
+    def _build_entries(self, kind: ValueType, path: SettingPath) -> Mapping[str, Any]:
+        names = self.layers.entries(path)
+        return MappingProxyType({name: self._parse((*path, name), kind) for name in names})
 
     def _parse(self, path: SettingPath, kind: ValueType) -> Any:
         given = self.layers.given[path]
@@ -87,6 +91,8 @@ class Builder:
             return {}
         if (*path, "url") not in self.layers.given:
             self.layers.report(self.layers.origin(path), f"{dotted(path)}.url: is missing")
+        if refuse_foreign(path, self.layers) != "8select":
+            return {"name": path[-1]}
         self._use_credential(path[-1], (*path, "api_id"), (*path, "api_id_file"))
         choose = self._one_of if self.sends else self._at_most_one_of
         choose((*path, "api_id"), (*path, "api_id_file"))

@@ -7,26 +7,33 @@ can be intended. No warning must ever show a secret.
 from collections.abc import Iterator
 from stat import S_ISREG
 
-from shipper.config.layers import Layers, RawValue, dotted
-from shipper.config.secret import masked
+from shipper.config.layers import Layers, RawValue, SettingPath, dotted
+from shipper.config.secret import OTHERS_READ, looks_secret, masked, secrets_in_query
 from shipper.config.types import FilePath
 
-# A group's right to read is a decision: the service's group reads the file that way.
-_OTHERS_READ = 0o004
 _SECRETS = frozenset({"api_id", "heartbeat_url", "webhook_url"})
 _SECRET_FILES = frozenset({*(f"{name}_file" for name in _SECRETS), "url_file"})
 
 
 def exposed_in_file(layers: Layers) -> Iterator[str]:
     """Yield a warning for each secret in a configuration file that other users can read."""
-    if not layers.source.mode & _OTHERS_READ:
+    if not layers.source.mode & OTHERS_READ:
         return
     for path, given in layers.given.items():
-        if path[-1] in _SECRETS or _has_password(given):
+        if path[-1] in _SECRETS or _has_password(given) or _is_in_request(path, given):
             yield (
                 f"{given.origin}: {dotted(path)} can be read by other users; "
                 f"chmod o= {layers.source.name}, or keep the secret in a file of its own"
             )
+
+
+def _is_in_request(path: SettingPath, given: RawValue) -> bool:
+    """Return whether a header or a parameter of a destination holds a secret, by its name."""
+    if path[0] != "destinations" or not isinstance(given.raw, str):
+        return False
+    if path[-2] == "headers":
+        return looks_secret(path[-1]) and "{secret:" not in given.raw
+    return path[-1] in {"url", "validate_url"} and bool(secrets_in_query(given.raw))
 
 
 def exposed_files(layers: Layers) -> Iterator[str]:
@@ -41,7 +48,7 @@ def exposed_files(layers: Layers) -> Iterator[str]:
             mode = file.stat().st_mode
         except (ValueError, OSError):
             continue  # the reader of that file reports it
-        if S_ISREG(mode) and mode & _OTHERS_READ:
+        if S_ISREG(mode) and mode & OTHERS_READ:
             yield f"{given.origin}: {file} can be read by other users; chmod o= {file}"
 
 

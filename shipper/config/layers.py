@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from shipper.config.settings import Named, Settings, every_setting, members
+from shipper.config.members import Entries, Named, members
+from shipper.config.settings import Settings, every_setting
 from shipper.config.toml import Source
 from shipper.config.types import ValueType
 
@@ -85,8 +86,22 @@ class Layers:
                 self.report(self.origin(path), f"{dotted(path)}: must be a section, not a value")
             elif isinstance(member, Named):
                 self._add_named(raw, member.shape, path)
+            elif isinstance(member, Entries):
+                self._add_entries(raw, member, path)
             else:
                 self._add_table(raw, member, path)
+
+    def _add_entries(self, table: Mapping[str, Any], member: Entries, above: SettingPath) -> None:
+        for name, raw in table.items():
+            path = (*above, name)
+            if member.names.fullmatch(name):
+                self.given[path] = RawValue(raw, self.origin(path), self.source.directory)
+            else:
+                self.report(self.origin(path), f"{dotted(path)}: a name is made of {member.rule}")
+
+    def entries(self, path: SettingPath) -> list[str]:
+        """Return the names in a table of entries, as they are written and in that order."""
+        return [given[-1] for given in self.given if given[:-1] == path]
 
     def _add_named(self, table: Mapping[str, Any], shape: type, above: SettingPath) -> None:
         for name, raw in table.items():

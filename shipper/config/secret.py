@@ -3,6 +3,7 @@
 No message of this module must ever hold a secret, a part of it, or its length.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -10,12 +11,20 @@ from shipper.errors import AccessDenied
 
 MASK = "****"
 
+# A group's right to read is a decision: the service's group reads the file that way.
+OTHERS_READ = 0o004
+
 # Far more than any API ID or URL has. The limit also ends the reading of /dev/zero.
 _MAX_BYTES = 64 * 1024
 
 # Up to the last @: a password can hold an @, and its end must not be shown.
 _USERINFO = re.compile(r"(?<=://)([^:@/?]*):.*@", re.DOTALL)
 _QUERY = re.compile(r"([?&][^=&]*password)=[^&]*", re.IGNORECASE)
+_PARAMETER = re.compile(r"(?<=[?&])([^=&#]*)=([^&#]*)")
+# A header or a parameter with such a word in its name holds a secret.
+_SECRET_WORD = re.compile(
+    r"auth|key|token|secret|passw|pwd|cookie|credential|signature|session|api-?_?id", re.IGNORECASE
+)
 
 
 class Secret:
@@ -48,8 +57,36 @@ def masked(url: str) -> str:
     return _QUERY.sub(rf"\1={MASK}", _USERINFO.sub(rf"\1:{MASK}@", url))
 
 
-def read_secret(path: Path) -> str:
+def looks_secret(name: str) -> bool:
+    """Return whether a header or a parameter of this name usually holds a secret."""
+    return _SECRET_WORD.search(name) is not None
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without the values of the parameters that usually hold secrets.
+
+    The placeholder of a secret, `{secret:NAME}`, stays: it isn't one.
+    """
+    return _PARAMETER.sub(_shown, masked(url))
+
+
+def _shown(parameter: "re.Match[str]") -> str:
+    name, value = parameter.groups()
+    is_secret = bool(value) and looks_secret(name) and not value.startswith("{")
+    return f"{name}={MASK}" if is_secret else parameter[0]
+
+
+def secrets_in_query(url: str) -> list[str]:
+    """Return the values that `without_secrets` hides."""
+    return [
+        parameter[2] for parameter in _PARAMETER.finditer(url) if _shown(parameter) != parameter[0]
+    ]
+
+
+def read_secret(path: Path, *, private: bool = False) -> str:
     """Return the one line of a file, without its line end.
+
+    A `private` file must not be readable by other users (a group's right is a decision).
 
     Raises AccessDenied if this process isn't allowed to read the file. Raises ValueError if the
     file holds no usable secret; its message says why, without the file's name.
@@ -58,6 +95,8 @@ def read_secret(path: Path) -> str:
         if path.exists() and not path.is_file():
             raise ValueError("is not a file")
         with path.open("rb") as file:
+            if private and os.fstat(file.fileno()).st_mode & OTHERS_READ:
+                raise ValueError(f"can be read by other users; chmod o= {path}")
             content = file.read(_MAX_BYTES + 1)
     except PermissionError:
         raise AccessDenied(

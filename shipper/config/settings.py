@@ -6,31 +6,59 @@ Every duration is in seconds. Only the methods that read a secret again open a f
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, is_dataclass, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
+from shipper.config.destination import (
+    VALIDATIONS,
+    AnswersSettings,
+    AuthSettings,
+    ClientTlsSettings,
+    CloudEventsSettings,
+    DestinationSettings,
+    RetrySettings,
+    SignSettings,
+    Validation,
+)
 from shipper.config.listen import Listen, ListenAddress
-from shipper.config.secret import Secret, api_id, read_secret
+from shipper.config.members import Entries, Named, members
+from shipper.config.secret import Secret, read_secret
 from shipper.config.time_zones import TimeZone
 from shipper.config.types import (
-    ApiId,
     Choice,
     CronList,
     FilePath,
     Label,
-    Rate,
     Seconds,
     Size,
     ValueType,
-    Whole,
     host_name,
 )
-from shipper.config.urls import DatabaseUrl, DestinationUrl, HookUrl, ProxyUrl
+from shipper.config.urls import DatabaseUrl, HookUrl, ProxyUrl
 from shipper.errors import ConfigError
-from shipper.policy.backoff import Backoff
+
+__all__ = [
+    "AlertSettings",
+    "AnswersSettings",
+    "AuthSettings",
+    "ClientTlsSettings",
+    "CloudEventsSettings",
+    "DaemonSettings",
+    "DatabaseSettings",
+    "DestinationSettings",
+    "LogSettings",
+    "RetentionSettings",
+    "RetrySettings",
+    "ScheduleSettings",
+    "Settings",
+    "SignSettings",
+    "SpaceSettings",
+    "ValidationSettings",
+    "WebSettings",
+    "every_setting",
+]
 
 _MS, _MINUTE, _HOUR, _DAY = 0.001, 60.0, 3600.0, 86400.0
 
@@ -59,90 +87,10 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class RetrySettings:
-    """`[destinations.NAME.retry]`: when the daemon tries again."""
-
-    min_delay: Annotated[float, Seconds(_MS, _HOUR)] = 1.0
-    """The shortest wait. The longest possible wait doubles with every failure."""
-    max_delay: Annotated[float, Seconds(_MS, 7 * _DAY)] = _HOUR
-    """The longest wait of an event."""
-    max_attempts: Annotated[int, Whole(1, 1000)] = 20
-    """How many failures that are charged to an event make it a dead letter."""
-    probe_max_delay: Annotated[float, Seconds(_MS, _HOUR)] = _MINUTE
-    """The longest wait between two probes of a link that is offline or paused."""
-
-    @property
-    def backoff(self) -> Backoff:
-        """Return the bounds of the wait of an event."""
-        return Backoff(self.min_delay, self.max_delay)
-
-    @property
-    def probe_backoff(self) -> Backoff:
-        """Return the bounds of the wait between probes."""
-        return Backoff(self.min_delay, self.probe_max_delay)
-
-
-@dataclass(frozen=True, slots=True)
-class DestinationSettings:
-    """`[destinations.NAME]`: one API. At most one of `api_id` and `api_id_file` is set."""
-
-    name: str
-    url: Annotated[str, DestinationUrl()]
-    """Where the daemon POSTs each event: https, or http to a loopback address."""
-    api_id: Annotated[Secret | None, ApiId()] = None
-    """The API ID itself."""
-    api_id_file: Annotated[Path | None, FilePath()] = None
-    """A file whose one line is the API ID; read again when it changes."""
-    timeout: Annotated[float, Seconds(100 * _MS, 10 * _MINUTE)] = 10.0
-    """How long one try can take, from its beginning to the end of the answer."""
-    max_in_flight: Annotated[int, Whole(1, 1024)] = 64
-    """How many events can be in flight at once."""
-    max_rate: Annotated[float, Rate(100_000)] = 0.0
-    """Requests per second; 0 means no limit."""
-    after_dead_letter: Annotated[Literal["continue", "hold"], Choice(("continue", "hold"))] = (
-        "continue"
-    )
-    """Whether a key goes on after a dead letter, or waits for an operator."""
-    ca_file: Annotated[Path | None, FilePath()] = None
-    """Certificates (PEM) to trust beside the system's."""
-    proxy: Annotated[str | None, ProxyUrl()] = field(default=None, repr=False)
-    """The HTTP proxy to use. The daemon never uses a proxy of the environment."""
-    transport: Annotated[Literal["auto", "httpx"], Choice(("auto", "httpx"))] = "auto"
-    """The HTTP client; auto is shipper's own if there is no proxy."""
-    retry: RetrySettings = field(default_factory=RetrySettings)
-    """When the daemon tries again."""
-
-    def read_api_id(self) -> Secret:
-        """Return the API ID. Read its file each time, because it can change.
-
-        Raises ConfigError if no API ID that fits into a header is set, AccessDenied if this process
-        isn't allowed to read the file. No message shows a part of the API ID.
-        """
-        if self.api_id is not None:
-            return self.api_id
-        if self.api_id_file is None:
-            raise ConfigError([f"destinations.{self.name}: neither api_id nor api_id_file is set"])
-        try:
-            return api_id(read_secret(self.api_id_file))
-        except ValueError as error:
-            file, missing = self.api_id_file, error.__context__
-            if isinstance(missing, FileNotFoundError):
-                problem, how = f"can't read {file}: {missing.strerror}", "mode 0600"
-            else:
-                problem, how = f"{file} {error}", "on one line"
-            raise ConfigError(
-                [f"the API ID of destination {self.name}: {problem}"],
-                f"put the API ID into {file}, {how}",
-            ) from None
-
-
-@dataclass(frozen=True, slots=True)
 class ValidationSettings:
     """`[validation]`: what the daemon checks before it sends an event."""
 
-    mode: Annotated[Literal["off", "envelope", "schema"], Choice(("off", "envelope", "schema"))] = (
-        "envelope"
-    )
+    mode: Annotated[Validation, Choice(VALIDATIONS)] = "envelope"
     """off checks nothing; envelope the envelope; schema everything that the vendor documents."""
 
 
@@ -255,12 +203,6 @@ def _again(url: Secret | None, file: Path | None) -> Secret | None:
         raise ConfigError([f"{file}: {error}"]) from None
 
 
-class Named(NamedTuple):
-    """A table of tables: a section of this shape under each name."""
-
-    shape: type
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration, and the origin of each value."""
@@ -283,30 +225,18 @@ class Settings:
     """The origin of each value by its dotted name. A setting that isn't listed has its default."""
 
 
-Member = ValueType | Named | type
-
-
-@cache  # reading annotations takes longer than the rest of a load
-def members(shape: type) -> Mapping[str, Member]:
-    """Return the members of a section: a type for a value, `Named` or a class for a table."""
-    found: dict[str, Member] = {}
-    for name, hint in get_type_hints(shape, include_extras=True).items():
-        if get_origin(hint) is Annotated:
-            found[name] = get_args(hint)[1]
-        elif isinstance(hint, type) and is_dataclass(hint):
-            found[name] = hint
-    return MappingProxyType(found)
-
-
 def every_setting(
     shape: type = Settings, above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], ValueType]]:
-    """Yield the path and the type of every setting. `*` stands for the name of a destination."""
+    """Yield the path and the type of every setting. `*` stands for the name of a destination.
+
+    The entries of tables with free names aren't among them.
+    """
     for name, member in members(shape).items():
         path = (*above, name)
         if isinstance(member, ValueType):
             yield path, member
         elif isinstance(member, Named):
             yield from every_setting(member.shape, (*path, "*"))
-        else:
+        elif not isinstance(member, Entries):
             yield from every_setting(member, path)

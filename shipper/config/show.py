@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from shipper.config.destination import DestinationSettings
+from shipper.config.http_types import HeaderValue
 from shipper.config.layers import dotted
-from shipper.config.settings import Named, Settings, members
+from shipper.config.members import Entries, Named, members
+from shipper.config.secret import MASK
+from shipper.config.settings import Settings
 from shipper.config.types import Seconds, Size, ValueType
 
 
@@ -38,7 +42,14 @@ def _rows(
     shape: type = section.__class__
     for name, member in members(shape).items():
         path, value = (*above, name), getattr(section, name)
-        if isinstance(member, Named):
+        if isinstance(section, DestinationSettings) and not section.has(name):
+            continue
+        if isinstance(member, Entries):
+            for key, entry in value.items():
+                here = dotted((*path, key))
+                text = _entry(member.kind, key, entry)
+                yield Shown(here, text, text, settings.origins.get(here, "default"))
+        elif isinstance(member, Named):
             for key, entry in value.items():
                 yield from _rows(settings, entry, (*path, key))
         elif isinstance(member, ValueType):
@@ -46,6 +57,11 @@ def _rows(
             yield Shown(dotted(path), _plain(member, value), _value(member, value), origin)
         else:
             yield from _rows(settings, value, path)
+
+
+def _entry(kind: ValueType, name: str, entry: object) -> str:
+    is_secret = isinstance(entry, HeaderValue) and entry.written_secrets(name)
+    return MASK if is_secret else kind.show(entry)
 
 
 def _plain(kind: ValueType, value: Any) -> Any:
@@ -61,4 +77,6 @@ def _plain(kind: ValueType, value: Any) -> Any:
 
 def _value(kind: ValueType, value: object) -> str:
     # None means "never" for a duration, and "not set" for every other type.
-    return "unset" if value is None and not isinstance(kind, Seconds) else kind.show(value)
+    if (value is None and not isinstance(kind, Seconds)) or value == "":
+        return "unset"
+    return kind.show(value)

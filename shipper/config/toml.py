@@ -112,7 +112,7 @@ def _explain(message: str, text: str, path: Path) -> str:
     advice = advice if at_line else "the file ends in the middle of it"
     problem = f"{path}:{line}: broken TOML: {what}" + (f" ({advice})" if advice else "")
     shown = source_lines[line - 1]
-    if not _may_be_quoted(shown):
+    if not _may_be_quoted(shown) or _holds_secrets(source_lines[: line - 1]):
         return problem
     margin = f"{line} | "
     return f"{problem}\n    {margin}{shown}\n    {' ' * (len(margin) + column - 1)}^"
@@ -129,6 +129,12 @@ def _may_be_quoted(line: str) -> bool:
         return False
     match = re.fullmatch(r"\s*(?:\[[\w.\s]*\]?|(\w+)\s*=.*)", line, re.ASCII)
     return match is not None and line.isprintable() and (match[1] is None or match[1] in settings)
+
+
+def _holds_secrets(before: list[str]) -> bool:
+    """Return whether the lines that follow may be headers or secrets, which have any name."""
+    header = next((line for line in reversed(before) if line.lstrip().startswith("[")), "")
+    return re.search(r"headers|secrets", header) is not None
 
 
 def _lines(text: str) -> dict[tuple[str, ...], int]:

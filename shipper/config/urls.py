@@ -12,7 +12,7 @@ from typing import ClassVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from shipper.config import postgres
-from shipper.config.secret import MASK, Secret, masked
+from shipper.config.secret import MASK, Secret, masked, without_secrets
 from shipper.config.types import ValueType
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
@@ -137,6 +137,28 @@ class DestinationUrl(ValueType):
         if not keeps_secrets(url):
             raise ValueError("must be https, or stay on this machine: the API ID is secret")
         return url
+
+    def show(self, value: str) -> str:
+        """Return the URL without the secrets in its query."""
+        return without_secrets(value)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedUrl(ValueType):
+    """The URL of something else that a destination has, such as its token endpoint; or empty."""
+
+    secret: ClassVar[bool] = True
+
+    def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
+        """Return the URL as it is written."""
+        url = _address(raw) if raw else ""
+        if not keeps_secrets(url):
+            raise ValueError("must be https, or stay on this machine: what is sent is secret")
+        return url
+
+    def show(self, value: str) -> str:
+        """Return the URL without the secrets in its query."""
+        return without_secrets(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ Mode = Literal["off", "envelope", "schema"]
 # The vendor names no limit. An event is about 300 bytes; common gateways stop at 1 MB or 10 MB.
 MAX_PAYLOAD_BYTES = 1024 * 1024
 
+# The keywords of what the outbox's table refuses, or what is never sent, whatever the mode is.
+UNSENDABLE = frozenset({"json", "utf8", "maxBytes"})
+
 _NONE: list[object] = []
 
 # A person doesn't read more, and a hostile payload can hold half a million.

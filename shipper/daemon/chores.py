@@ -259,7 +259,7 @@ class ClockWatch:
 
 
 class CredentialWatch:
-    """Notices a replaced API ID file, and lets its destination try at once."""
+    """Notices a replaced file of a secret, and lets its destination try at once."""
 
     def __init__(
         self, files: Iterable[tuple[Route, Path]], clock: Callable[[], float], log: Log

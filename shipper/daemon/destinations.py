@@ -13,8 +13,10 @@ from typing import TypeAlias
 from shipper.advice import place_of
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
+from shipper.config.secrets import read_secrets
 from shipper.daemon.file_watch import SeenFiles, fingerprint
 from shipper.destination import Destination
+from shipper.destination.own_certificate import own_certificate
 from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
 from shipper.policy.delivery import RetryPolicy
@@ -44,7 +46,7 @@ async def ready_destinations(
 ) -> ReadyDestinations:
     """Make a courier for each destination whose inputs differ from those of `before`.
 
-    Raises ConfigError and AccessDenied, for instance if an API ID file can't be read.
+    Raises ConfigError and AccessDenied, for instance if the file of a secret can't be read.
     """
     seen = {path: fingerprint(path) for path in read_once(settings)}
     inputs = {name: _inputs_of(one, settings, seen) for name, one in settings.destinations.items()}
@@ -52,8 +54,10 @@ async def ready_destinations(
     fresh = ReadyDestinations(settings, inputs, couriers, seen)
     try:
         for name, destination in settings.destinations.items():
+            if (own := own_certificate(destination)) is not None:
+                own.check(clock.wall())
             if before.get(name) == inputs[name]:
-                destination.read_api_id()  # checks only: the courier rereads it by itself
+                read_secrets(destination)  # checks only: the courier rereads them by itself
             else:
                 couriers[name] = _courier(destination, settings, clock)
     except BaseException:
@@ -65,7 +69,7 @@ async def ready_destinations(
 def read_once(settings: Settings) -> list[Path]:
     """Return the files that are read once, when a configuration is applied."""
     alerts = settings.alerts
-    found = [destination.ca_file for destination in settings.destinations.values()]
+    found = [file for each in settings.destinations.values() for file in _files_of(each)]
     found += [alerts.ca_file, alerts.heartbeat_url_file, alerts.webhook_url_file]
     return list(dict.fromkeys(path for path in found if path is not None))
 
@@ -73,18 +77,23 @@ def read_once(settings: Settings) -> list[Path]:
 def _inputs_of(
     destination: DestinationSettings, settings: Settings, seen: SeenFiles
 ) -> RouteInputs:
-    ca_file = destination.ca_file
-    return destination, settings.validation, None if ca_file is None else seen[ca_file]
+    read = tuple(seen[file] for file in _files_of(destination) if file is not None)
+    return destination, settings.validation, read
+
+
+def _files_of(destination: DestinationSettings) -> tuple[Path | None, ...]:
+    return destination.ca_file, destination.tls.cert_file, destination.tls.key_file
 
 
 def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:
-    carrier = Destination.of(destination, clock=clock.monotonic)
+    carrier = Destination.of(destination, clock=clock)
     return Courier(
         carrier,
-        validation=settings.validation.mode,
-        api_id=lambda: destination.read_api_id().reveal(),
+        validation=destination.checks(settings.validation.mode),
+        secrets=lambda: read_secrets(destination),
         clock=clock,
         where=carrier.where,
+        answers=destination.answers.table(),
     )
 
 

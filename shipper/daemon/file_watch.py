@@ -1,9 +1,9 @@
 """Watch the files that are read once, when a configuration is applied.
 
-The courier rereads an API ID file by itself (`chores.CredentialWatch`), and each login rereads the
-database's URL. This module notices a new certificate or alert URL and asks to apply the present
-configuration again, as a reload does. It must never read the configuration file itself. If a new
-file can't be used, the old content stays in force.
+The courier rereads the files of secrets by itself (`chores.CredentialWatch`), and each login
+rereads the database's URL. This module notices a new certificate or alert URL and asks to apply the
+present configuration again, as a reload does. It must never read the configuration file itself. If
+a new file can't be used, the old content stays in force.
 """
 
 from collections.abc import Callable, Mapping

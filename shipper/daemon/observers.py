@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from shipper.clock import Clock
 from shipper.config.listen import ListenAddress
-from shipper.config.windows import Windows
 from shipper.daemon.session import Session
 from shipper.logs import Log
 from shipper.observe.alarms import Alarms
@@ -65,13 +64,12 @@ async def observed(
                 await stack.enter_async_context(_listening(server, address, log))
             if alarmed:
                 watch = AlarmWatch(
-                    alerts,
+                    settings,
                     session.dispatcher.routes,
                     session.tally,
                     health=health,
                     survey=survey,
                     clock=clock,
-                    windows=Windows.of(settings) if settings.schedule.windows else None,
                 )
                 every = alerts.heartbeat_every
                 await stack.enter_async_context(alerting(hooks, every, watch, alarms, clock, log))

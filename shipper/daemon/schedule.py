@@ -24,6 +24,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from shipper.clock import Clock
 from shipper.config import RetentionSettings
+from shipper.config.secrets import files as files_of
 from shipper.config.windows import Windows
 from shipper.daemon import chores
 from shipper.daemon.session import Session
@@ -157,9 +158,9 @@ def _credentials(session: Session, clock: Clock, log: Log) -> ChoreCall:
     dispatcher = session.dispatcher
     watch = chores.CredentialWatch(
         [
-            (dispatcher.routes[name], destination.api_id_file)
+            (dispatcher.routes[name], file)
             for name, destination in session.settings.destinations.items()
-            if destination.api_id_file is not None
+            for file in files_of(destination)
         ],
         clock.monotonic,
         log,

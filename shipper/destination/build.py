@@ -5,13 +5,12 @@ It must never decide which certificates are trusted: `tls` does.
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 import httpx
 
 from shipper.destination.request import Transport
-from shipper.destination.tls import tls_context
+from shipper.destination.tls import Trust, tls_context
 from shipper.errors import ConfigError
 from shipper.system.installation import with_packages
 
@@ -30,7 +29,7 @@ def opener(
     *,
     limit: int,
     timeout: float,
-    ca_file: Path | None,
+    trust: Trust,
     proxy: str | None,
     choice: TransportChoice,
     clock: Callable[[], float] | None = None,
@@ -38,7 +37,7 @@ def opener(
     """Return a function that opens a transport to a URL in the running loop; raises ConfigError."""
     if proxy is not None:
         _check(proxy)
-    tls = tls_context(ca_file)
+    tls = tls_context(trust.ca_file, trust.own)
 
     def open_ours() -> Transport:
         from shipper.destination.transport import FastTransport  # noqa: PLC0415 - its wheel may be missing
@@ -60,7 +59,8 @@ def opener(
             timeout=timeout,
             keepalive=KEEPALIVE_SECONDS,
             tls=tls,
-            proxy=proxy,
+            # A proxy isn't the one that the certificate is for.
+            proxy=None if proxy is None else (proxy, tls_context(trust.ca_file)),
             clock=clock,
         )
 

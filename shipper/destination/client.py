@@ -1,72 +1,80 @@
 """A destination: one URL, one pool of connections, one deadline for a whole try.
 
-It decides what a request contains, and reports one Reply or Fault for it. It must never raise
-because of the network or an event, send a request twice, follow a redirect, unpack an answer, keep
-a cookie, or read a proxy from the environment.
+`form` decides what a request contains, and `token_try` when it is sent again with another access
+token. It reports one Reply or Fault for a try. It must never raise because of the network or an
+event, follow a redirect, unpack an answer, keep a cookie, or read a proxy from the environment.
 """
 
 import asyncio
-import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import inf
-from pathlib import Path
-from typing import Self
-from urllib.parse import quote_from_bytes
+from typing import Final, Self, TypeAlias
 
-import httpx
-
-from shipper import __version__
+from shipper.clock import Clock, SystemClock
 from shipper.config import DestinationSettings
-from shipper.destination.build import TransportChoice, opener, parse_url
+from shipper.config.secrets import Secrets
+from shipper.config.template import Unbuildable
+from shipper.destination.build import TransportChoice, opener
 from shipper.destination.faults import FAILURES, Peer, fault
-from shipper.destination.request import Answer, Request, Target, Transport, awaited
-from shipper.errors import ConfigError
+from shipper.destination.form import Form, Unsendable, form_of
+from shipper.destination.grant import Credentials
+from shipper.destination.oauth import TokenSource
+from shipper.destination.own_certificate import ShownCertificate, own_certificate
+from shipper.destination.request import Answer, Request, Transport, awaited
+from shipper.destination.signature import clock_fault
+from shipper.destination.tls import Trust
+from shipper.destination.token_try import TokenTry
+from shipper.policy.event import Event
 from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 
-# Visible ASCII without '%': quote_from_bytes encodes all other characters, and '%' starts a code.
-_VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
-_AS_IT_IS = re.compile(f"[{re.escape(_VISIBLE)}]*")
-_SENDABLE = re.compile(r"[\x20-\x7e]*")
+_Make: TypeAlias = Callable[[Event, Secrets], Request]
+_Begin: TypeAlias = Callable[[_Make, Event, Secrets, Report, float], UnderWay]
+_BY_THE_SYSTEM: Final = Trust()
 
 
 class Destination:
-    """Sends events to one URL. Belongs to the event loop that first sends; close it there.
+    """Sends events to one origin. Belongs to the event loop that first sends; close it there.
 
     `timeout` is in seconds for a whole try: waiting for a connection, the name lookup, connecting,
     writing, and reading. At most `max_in_flight` tries run at the same time; the others wait.
-    `ca_file` is trusted in addition to the system's authorities. The transport `auto` is shipper's
-    own HTTP client; it is that of httpx if there is a proxy or httptools is missing. `clock` (in
-    seconds, by default the loop's) is the one that `begin` means. Raises ConfigError if the
-    arguments can't work.
+    The transport `auto` is shipper's own HTTP client; it is that of httpx if there is a proxy or
+    httptools is missing. `clock` (in seconds, by default the loop's) is the one that `begin` means.
+    Raises ConfigError if the arguments can't work.
     """
 
     def __init__(
         self,
+        form: Form,
         *,
-        url: str,
         timeout: float,
         max_in_flight: int,
-        ca_file: Path | None = None,
+        trust: Trust = _BY_THE_SYSTEM,
         proxy: str | None = None,
         transport: TransportChoice = "auto",
         clock: Callable[[], float] | None = None,
     ) -> None:
-        events, user_agent = _parse(url), f"shipper/{__version__}"
-        self._events = Target(events, user_agent)
-        self._validation = Target(_below(events, b"/validate"), user_agent)
+        self._form = form
         self._proxied = proxy is not None
-        self._peer = Peer.of(events, timeout, proxy)
+        self._peer = Peer.of(form.url, timeout, proxy)
         self._open = opener(
-            events,
+            form.url,
             limit=max_in_flight,
             timeout=timeout,
-            ca_file=ca_file,
+            trust=trust,
             proxy=proxy,
             choice=transport,
             clock=clock,
         )
+        self._timeout = timeout
         self._transport: Transport | None = None
+        self._tokens: TokenSource | None = None
+        self._begin: _Begin = self._send
+        self._client = Credentials("", "")
+        self._shown: ShownCertificate | None = None
+        # What else an answer can mean: the fault, or None.
+        self._doubts: tuple[Callable[[Reply], Fault | None], ...] = ()
 
     @classmethod
     def of(
@@ -75,27 +83,59 @@ class Destination:
         *,
         max_in_flight: int | None = None,
         timeout: float | None = None,
-        clock: Callable[[], float] | None = None,
+        clock: Clock | None = None,
     ) -> Self:
-        """Return the client of a configured destination, with other limits where given."""
-        return cls(
-            url=settings.url,
-            timeout=settings.timeout if timeout is None else timeout,
+        """Return the client of a configured destination, with other limits where given.
+
+        Raises ConfigError, for instance if a file of a certificate can't be used.
+        """
+        clock = clock or SystemClock()
+        timeout = settings.timeout if timeout is None else timeout
+        own = own_certificate(settings)
+        trust = Trust(settings.ca_file, own)
+        client = cls(
+            form_of(settings, clock.wall),
+            timeout=timeout,
             max_in_flight=max_in_flight or settings.max_in_flight,
-            ca_file=settings.ca_file,
+            trust=trust,
             proxy=settings.proxy,
             transport=settings.transport,
-            clock=clock,
+            clock=clock.monotonic,
         )
+        if own is not None:
+            own.check(clock.wall())
+            client._shown = ShownCertificate(own, clock.wall)
+            client._doubts += (client._shown.refusal,)
+        if settings.sign.scheme:
+            client._doubts += (partial(clock_fault, clock.wall),)
+        auth = settings.auth
+        if auth.type == "oauth2":
+            client._client = Credentials(
+                auth.client_id, "", auth.scope, auth.audience, auth.client_auth
+            )
+            client._tokens = TokenSource(
+                auth.token_url,
+                timeout=timeout,
+                pause=settings.retry.min_delay,
+                trust=trust,
+                proxy=settings.proxy,
+                clock=clock.monotonic,
+                wall=clock.wall,
+            )
+            client._begin = client._begin_with_token
+        return client
 
     @property
     def where(self) -> str:
         """The host and the port that events go to."""
         return self._peer.name
 
-    def begin(
-        self, event_id: str, payload: bytes, api_id: str, done: Report, until: float = inf
-    ) -> UnderWay:
+    @property
+    def can_validate(self) -> bool:
+        """Whether the destination has somewhere to let an event be validated."""
+        return self._form.can_validate
+
+    def begin(self, event: Event, secrets: Secrets, done: Report, until: float = inf) -> UnderWay:
         """Begin to send an event once; `done` gets the answer or what went wrong.
 
         No byte of it leaves if the try's deadline would then be later than `until`, in the time of
@@ -103,37 +143,63 @@ class Destination:
         after `begin` has returned; not if the try is cancelled. An exception is a bug of the
         program.
         """
-        try:
-            key = idempotency_key(event_id)
-        except UnicodeEncodeError:
-            why = "the event id holds a character that UTF-8 can't write"
-            return asyncio.get_running_loop().call_soon(done, Invalid("unbuildable", why))
-        request = Request(self._events, api_id, key, payload)
-        request.until = until
-        return self._begin(request, done)
+        return self._begin(self._form.request, event, secrets, done, until)
 
-    async def send(self, event_id: str, payload: bytes, api_id: str) -> Reply | Fault | Invalid:
-        """Send an event once, and return the answer or what went wrong."""
-        return await awaited(partial(self.begin, event_id, payload, api_id))
+    async def validate(self, event: Event, secrets: Secrets) -> Reply | Fault | Invalid:
+        """Let the destination validate an event without accepting it, if it `can_validate`."""
+        ask = partial(self._begin, self._form.validation, event, secrets)
+        return await awaited(lambda done: ask(done, inf))
 
-    async def validate(self, payload: bytes, api_id: str) -> Reply | Fault:
-        """Let the destination validate a payload without accepting it."""
-        request = Request(self._validation, api_id, None, payload)
-        return await awaited(partial(self._begin, request))
+    async def why_no_token(self, secrets: Secrets) -> Fault | None:
+        """Fetch an access token and return why there is none; None as well if none is needed."""
+        if self._tokens is None:
+            return None
+        fetch = partial(self._tokens.fetch, self._credentials(secrets))
+        found = await awaited(fetch)
+        return found if isinstance(found, Fault) else None
 
     async def aclose(self) -> None:
         """Close all connections; a try that is under way ends with a fault."""
         transport, self._transport = self._transport, None
+        if self._tokens is not None:
+            await self._tokens.aclose()
         if transport is not None:
             await transport.aclose()
 
-    def _begin(
-        self, request: Request, done: Callable[[Reply | Fault | Exception], None]
+    def _begin_with_token(
+        self, make: _Make, event: Event, secrets: Secrets, done: Report, until: float
     ) -> UnderWay:
-        if not _SENDABLE.fullmatch(request.api_id):
-            # Not Invalid: that would make every event a dead letter because of the API ID.
-            why = "the API ID holds a character that can't be sent"
-            return asyncio.get_running_loop().call_soon(done, Fault("unreachable", "no", why))
+        assert self._tokens is not None
+
+        def send(token: str, due: float, answered: Report) -> UnderWay:
+            return self._send(make, event, replace(secrets, token=token), answered, until, due)
+
+        credentials = self._credentials(secrets)
+        due = asyncio.get_running_loop().time() + self._timeout
+        return TokenTry(self._tokens, credentials, send, done, due)
+
+    def _credentials(self, secrets: Secrets) -> Credentials:
+        return self._client._replace(secret=secrets.client_secret)
+
+    def _send(
+        self,
+        make: _Make,
+        event: Event,
+        secrets: Secrets,
+        done: Report,
+        until: float,
+        due: float = inf,
+    ) -> UnderWay:
+        try:
+            request = make(event, secrets)
+        except Unbuildable as error:
+            return _soon(done, Invalid("unbuildable", str(error)))
+        except Unsendable as error:
+            # Not Invalid: that would make every event a dead letter because of a secret.
+            return _soon(done, Fault("unreachable", "no", str(error)))
+        if self._shown is not None and (why := self._shown.why_not()) is not None:
+            return _soon(done, Fault("tls", "no", why))
+        request.until, request.due = until, due
         if self._transport is None:
             self._transport = self._open()
         return self._transport.begin(request, partial(self._answered, request, done))
@@ -154,29 +220,12 @@ class Destination:
                     stage=request.stage,
                 )
             )
-        else:
+        elif isinstance(answer, Exception) or not self._doubts:
             done(answer)
+        else:
+            found = (doubt(answer) for doubt in self._doubts)
+            done(next(filter(None, found), answer))
 
 
-def idempotency_key(event_id: str) -> str:
-    """Return an event id as a header value: visible ASCII, everything else percent-encoded UTF-8.
-
-    Bytes that weren't UTF-8 when the id was read (surrogateescape) are encoded as these bytes.
-    Raises UnicodeEncodeError for any other lone surrogate.
-    """
-    if _AS_IT_IS.fullmatch(event_id):
-        return event_id
-    return quote_from_bytes(event_id.encode("utf-8", "surrogateescape"), safe=_VISIBLE)
-
-
-def _parse(url: str) -> httpx.URL:
-    parsed = parse_url("the destination's url", url, {"http", "https"})
-    if parsed.userinfo:
-        raise ConfigError(["the destination's url must not hold a user name or a password"])
-    return parsed.copy_with(fragment=None)
-
-
-def _below(url: httpx.URL, path: bytes) -> httpx.URL:
-    # The raw path: the decoded path doesn't show which slashes were written as %2F.
-    before, mark, query = url.raw_path.partition(b"?")
-    return url.copy_with(raw_path=before.rstrip(b"/") + path + mark + query)
+def _soon(done: Report, answer: Fault | Invalid) -> UnderWay:
+    return asyncio.get_running_loop().call_soon(done, answer)

@@ -40,7 +40,10 @@ _TRAILING_DATA: Final = attrgetter("_httpcore_stream._stream._connection._h11_st
 
 
 class HttpxTransport:
-    """Sends by httpx. `timeout`, `keepalive` and `clock` are in seconds; see `FastTransport`."""
+    """Sends by httpx. `timeout`, `keepalive` and `clock` are in seconds; see `FastTransport`.
+
+    `proxy` is its URL, and how TLS with the proxy itself is done.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class HttpxTransport:
         timeout: float,
         keepalive: float,
         tls: ssl.SSLContext,
-        proxy: str | None,
+        proxy: tuple[str, ssl.SSLContext] | None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._timeout = timeout
@@ -65,7 +68,7 @@ class HttpxTransport:
             limits=httpx.Limits(
                 max_connections=limit, max_keepalive_connections=limit, keepalive_expiry=keepalive
             ),
-            proxy=None if proxy is None else _proxy(proxy, tls),
+            proxy=None if proxy is None else _proxy(*proxy),
         )
 
     def begin(self, request: Request, done: Callable[[Answer], None]) -> Request:
@@ -74,7 +77,7 @@ class HttpxTransport:
         See `Transport`.
         """
         request.begin(self, done)
-        request.due = self._now() + self._timeout
+        request.due = min(request.due, self._now() + self._timeout)
         task = self._tasks[request] = asyncio.create_task(self._post(request))
         task.add_done_callback(partial(self._answered, request))
         return request
@@ -89,12 +92,13 @@ class HttpxTransport:
 
     async def _post(self, request: Request) -> Reply:
         trace = _Trace(request, self._is_late)
+        url = request.url
         asked = httpx.Request(
-            request.target.method,
-            request.target.url if self._proxied else _without_lookup(request.target.url),
+            request.method,
+            url if self._proxied else _without_lookup(url),
             headers=request.fields(),
             content=request.body,
-            extensions=self._extensions(request.target.url, trace),
+            extensions=self._extensions(url, trace),
         )
         async with patience_until(request.due, lambda: request.begun):
             try:

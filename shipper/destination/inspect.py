@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from shipper.destination.own_certificate import OwnCertificate
 from shipper.destination.request import certified
 from shipper.destination.resolve import is_this_machine, loopback
 from shipper.destination.tls import tls_context
@@ -47,13 +48,17 @@ async def addresses(origin: Origin) -> list[str]:
     return list(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
-async def certificate_ends(origin: Origin, ca_file: Path | None) -> float:
+async def certificate_ends(
+    origin: Origin, ca_file: Path | None, own: OwnCertificate | None = None
+) -> float:
     """Return until when the certificate there is valid, in seconds since 1970.
 
-    Raises ssl.SSLError if it isn't trusted, and OSError if nothing answers.
+    It shows its `own` certificate if it is asked for one. Raises ssl.SSLError if that there isn't
+    trusted, OSError if nothing answers, ConfigError if a file can't be used.
     """
+    context, name = tls_context(ca_file, own), certified(origin.host)
     _, writer = await asyncio.open_connection(
-        origin.host, origin.port, ssl=tls_context(ca_file), server_hostname=certified(origin.host)
+        origin.host, origin.port, ssl=context, server_hostname=name
     )
     try:
         certificate = writer.get_extra_info("peercert")

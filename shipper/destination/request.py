@@ -171,6 +171,16 @@ class Request:
         self._transport: Transport | None = None
         self._done: Callable[[Answer], None] | None = None
 
+    @property
+    def method(self) -> str:
+        """The method of the request."""
+        return self.target.method
+
+    @property
+    def url(self) -> httpx.URL:
+        """The URL of the request."""
+        return self.target.url
+
     def fields(self) -> dict[str, str]:
         """Return the headers without the length of the body."""
         fields = self.target.fields(self.api_id)
@@ -204,6 +214,37 @@ class Request:
         transport, done, self._done = self._transport, self._done, None
         if transport is not None and done is not None:
             transport.drop(self)
+
+
+class MadeRequest(Request):
+    """A request whose path and headers were made for this event: of a destination of kind http.
+
+    `path` is the path and query as they are sent. All texts are visible ASCII and spaces.
+    """
+
+    __slots__ = ("_fields", "_path")
+
+    def __init__(self, target: Target, path: str, fields: dict[str, str], body: bytes) -> None:
+        super().__init__(target, "", None, body)
+        self._path = path
+        self._fields = fields
+
+    @property
+    def url(self) -> httpx.URL:
+        """The URL of the request, with its own path and query."""
+        return self.target.url.copy_with(raw_path=self._path.encode("ascii"))
+
+    def fields(self) -> dict[str, str]:
+        """Return the headers without the length of the body."""
+        return self._fields
+
+    def head(self) -> bytes:
+        """Return the bytes of the request's head."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self._fields.items()])
+        return (
+            f"{self.target.method} {self._path} HTTP/1.1\r\n{lines}"
+            f"content-length: {len(self.body)}\r\n\r\n"
+        ).encode("ascii")
 
 
 class Transport(Protocol):

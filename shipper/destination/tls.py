@@ -6,18 +6,27 @@ than curl does: names, dates, signatures and their strength are checked as OpenS
 
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from shipper.destination.own_certificate import OwnCertificate
 from shipper.errors import ConfigError
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DER: Final = b"\x30"  # a SEQUENCE; a file in PEM begins with text
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+class Trust(NamedTuple):
+    """Whom a client trusts beside the system's authorities, and what it shows of itself."""
+
+    ca_file: Path | None = None
+    own: OwnCertificate | None = None
+
+
+def tls_context(ca_file: Path | None, own: OwnCertificate | None = None) -> ssl.SSLContext:
     """Return a context that trusts the system's authorities and those of a file.
 
-    Raises ConfigError. The context differs from that of `create_default_context` in three points:
+    It shows its `own` certificate to a receiver that asks for one. Raises ConfigError. It differs
+    from what `create_default_context` returns in three points:
 
     - It ignores $SSLKEYLOGFILE. With the keys in that file, its readers could decrypt the API ID.
     - VERIFY_X509_STRICT is off on every Python; 3.13 sets it. It refuses authorities without the
@@ -34,6 +43,8 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:
         _trust(context, ca_file)
+    if own is not None:
+        own.show(context)
     return context
 
 

@@ -58,12 +58,12 @@ class FastTransport:
         See `Transport`.
         """
         request.begin(self, done)
-        request.due = self._now() + self._timeout
+        request.due = min(request.due, self._now() + self._timeout)
         if self._places and not self._waiting:
             self._go(request)
         else:
             request.stage = "turn"
-            self._waiting.append(request)
+            self._queue(request)
             self._watch_waiting()
         return request
 
@@ -154,13 +154,23 @@ class FastTransport:
             self._free()
             request.settle(failure)
 
+    def _queue(self, request: Request) -> None:
+        """Queue a request before those that have more time: the second one of a try has less."""
+        place = len(self._waiting)
+        while place and self._waiting[place - 1].due > request.due:
+            place -= 1
+        self._waiting.insert(place, request)
+        if not place and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _watch_waiting(self) -> None:
         if self._timer is None and self._waiting:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(self._waiting[0].due + TICK, self._expire)
 
     def _expire(self) -> None:
-        """End the requests whose time is over; all have the same patience."""
+        """End the requests whose time is over: the first ones."""
         self._timer = None
         self._end_waiting(sum(map(self._is_over, self._waiting)), TimeoutError)
         self._watch_waiting()

@@ -11,6 +11,7 @@ from shipper import __version__
 from shipper.destination.build import opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.request import Request, Target, Transport, post
+from shipper.destination.tls import Trust
 from shipper.policy.outcome import Fault, Reply
 
 
@@ -34,7 +35,7 @@ class Hook:
         self._proxied = proxy is not None
         self._peer = Peer.secret(parsed, timeout, proxy)
         self._open = opener(
-            parsed, limit=1, timeout=timeout, ca_file=ca_file, proxy=proxy, choice="auto"
+            parsed, limit=1, timeout=timeout, trust=Trust(ca_file), proxy=proxy, choice="auto"
         )
         self._transport: Transport | None = None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shipper.clock import Clock
 from shipper.config import Settings
+from shipper.config.secrets import files as files_of
 from shipper.config.windows import Windows
 from shipper.doctor import database as db
 from shipper.doctor import files, sqlite, unit
@@ -81,7 +82,7 @@ def _read(settings: Settings) -> Iterator[Path]:
     read = [settings.path, settings.database.url_file]
     read += [alerts.heartbeat_url_file, alerts.webhook_url_file, alerts.ca_file]
     for destination in settings.destinations.values():
-        read += [destination.ca_file, destination.api_id_file]
+        read += [destination.ca_file, *files_of(destination)]
     passed_by_systemd = unit.credentials_of(unit.running_unit(config=settings.path))
     for path in dict.fromkeys(read):
         if path is not None and path.absolute() not in passed_by_systemd:

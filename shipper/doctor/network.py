@@ -1,7 +1,8 @@
-"""Checks of a destination: its proxy, its name, its certificate, its clock, and the API ID.
+"""Checks of a destination: its request, proxy, name, certificates and clock, its API ID or token.
 
-A request goes only to the vendor's validate endpoint, which accepts no event. A check must never
-send an event. Each check is limited to a few seconds, and a missing answer is a result, too.
+A request goes only to the vendor's validate endpoint, which accepts no event, and to a token
+endpoint. A check must never send an event. Each check is limited to a few seconds, and a missing
+answer is a result, too.
 """
 
 import asyncio
@@ -14,20 +15,23 @@ import orjson
 from shipper.advice import DestinationPlace, hint, place_of, where_of
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings, masked
+from shipper.config.secrets import Secrets, read_secrets
 from shipper.contract.builders import view
 from shipper.destination import Destination
 from shipper.destination.inspect import Origin, addresses, certificate_ends, origin_of
-from shipper.destination.tls import knows_authorities
+from shipper.destination.own_certificate import SCARCE_DAYS, own_certificate
+from shipper.destination.preview import preview
+from shipper.destination.tls import knows_authorities, tls_context
 from shipper.doctor.result import CheckResult, fault, of_error, warning, well, words_of
 from shipper.errors import AccessDenied, ShipperError
-from shipper.policy.outcome import Fault, Kind, Reply, classify
-from shipper.policy.outcome import masked as without
+from shipper.policy.event import Event
+from shipper.policy.masking import masked as without
+from shipper.policy.outcome import Fault, Invalid, Kind, Reply, classify
 
 PATIENCE = 5.0
 """Seconds for each network operation."""
 
 _DAY = 86400.0
-_CERTIFICATE_DAYS = 14.0
 _CLOCK_SECONDS = 60.0
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
@@ -41,12 +45,22 @@ async def check_destination(
     settings: DestinationSettings, clock: Clock, whole: Settings | None = None
 ) -> list[CheckResult]:
     """Return the results for one destination; `whole` is all settings."""
-    asked = [_proxy(settings)]
+    asked = [_request(settings), _proxy(settings)]
     origin = origin_of(settings.proxy or settings.url)
     name, certificate, api = await asyncio.gather(
         _name(settings, origin), _certificate(settings, clock), _api(settings, whole, clock)
     )
-    return [*asked, name, *certificate, *api]
+    return [*asked, name, *certificate, *_own_certificate(settings, clock), *api]
+
+
+def _request(settings: DestinationSettings) -> CheckResult:
+    name = f"request {settings.name}"
+    try:
+        made = preview(settings)
+    except ShipperError as error:
+        return of_error(name, error)
+    headers = "; ".join(f"{header}: {value}" for header, value in made.headers.items())
+    return well(name, f"{made.line} with {headers}")
 
 
 def _proxy(settings: DestinationSettings) -> CheckResult:
@@ -85,15 +99,31 @@ async def _certificate(settings: DestinationSettings, clock: Clock) -> list[Chec
         return [well(name, "not checked through a proxy")]
     try:
         async with asyncio.timeout(PATIENCE):
-            ends = await certificate_ends(origin, settings.ca_file)
+            ends = await certificate_ends(origin, settings.ca_file, own_certificate(settings))
     except (OSError, ShipperError) as error:
         return [_no_certificate(name, error, where_of(settings.url))]
     days = (ends - clock.wall()) / _DAY
     text = f"the certificate is valid for {days:.0f} more days"
-    if days < _CERTIFICATE_DAYS:
+    if days < SCARCE_DAYS:
         return [
             warning(name, text, "the API's operator must renew it; if it expires, delivery pauses")
         ]
+    return [well(name, text)]
+
+
+def _own_certificate(settings: DestinationSettings, clock: Clock) -> list[CheckResult]:
+    name, own = f"certificate {settings.name}", own_certificate(settings)
+    if own is None:
+        return []
+    try:
+        tls_context(None, own)
+        own.check(clock.wall())
+    except ShipperError as error:
+        return [of_error(name, error)]
+    days = (own.ends() - clock.wall()) / _DAY
+    text = f"the certificate in {own.cert_file} is valid for {days:.0f} more days"
+    if days < SCARCE_DAYS:
+        return [warning(name, text, "renew it; if it expires, delivery pauses")]
     return [well(name, text)]
 
 
@@ -121,12 +151,16 @@ async def _api(
     settings: DestinationSettings, whole: Settings | None, clock: Clock
 ) -> list[CheckResult]:
     name = f"API {settings.name}"
+    if settings.kind != "8select":
+        return [
+            well(name, "not asked: each request to it is an event"),
+            *await _token(settings, whole),
+        ]
     if settings.api_id is None and settings.api_id_file is None:
         # The daemon may have an API ID all the same: systemd passes it to the daemon only.
         return [warning(name, "not checked: the configuration has no API ID", _ASK_AS_ROOT)]
     try:
-        api_id = settings.read_api_id().reveal()
-        answer = await _ask(settings, api_id)
+        answer = await _ask(settings, read_secrets(settings))
     except AccessDenied as error:
         return [warning(name, f"not checked: {error.message}", _ASK_AS_ROOT)]
     except (ShipperError, OSError) as error:
@@ -135,11 +169,34 @@ async def _api(
     return [_of_answer(name, answer, clock, place), *_their_clock(settings, answer, clock)]
 
 
-async def _ask(settings: DestinationSettings, api_id: str) -> Reply | Fault:
+async def _token(settings: DestinationSettings, whole: Settings | None) -> list[CheckResult]:
+    """Return whether the token endpoint gives a token; nothing for another kind of auth."""
+    if settings.auth.type != "oauth2":
+        return []
+    name = f"token {settings.name}"
+    try:
+        secrets = read_secrets(settings)
+        carrier = Destination.of(settings, max_in_flight=1, timeout=min(PATIENCE, settings.timeout))
+        try:
+            failed = await carrier.why_no_token(secrets)
+        finally:
+            await carrier.aclose()
+    except AccessDenied as error:
+        return [warning(name, f"not checked: {error.message}", error.hint)]
+    except (ShipperError, OSError) as error:
+        return [of_error(name, error)]
+    if failed is None:
+        return [well(name, f"{where_of(settings.auth.token_url)} gives tokens")]
+    outcome = classify(failed, 0.0)
+    return [fault(name, outcome.reason, hint(outcome.cause, place_of(settings, whole)))]
+
+
+async def _ask(settings: DestinationSettings, secrets: Secrets) -> Reply | Fault:
     carrier = Destination.of(settings, max_in_flight=1, timeout=min(PATIENCE, settings.timeout))
     try:
-        answer = await carrier.validate(_QUESTION, api_id)
-        return without(answer, api_id) if isinstance(answer, Reply) else answer
+        answer = await carrier.validate(Event(0, "", settings.name, None, _QUESTION), secrets)
+        assert not isinstance(answer, Invalid)  # nothing of the event is in its URL or headers
+        return without(answer, secrets.all()) if isinstance(answer, Reply) else answer
     finally:
         await carrier.aclose()
 

@@ -6,14 +6,19 @@ receiver or the event: an event that breaks something must not stop the others.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from shipper.clock import Clock
+from shipper.config.destination import Validation
+from shipper.config.secrets import Secrets
 from shipper.contract.validation import violations
 from shipper.contract.violation import describe
 from shipper.policy.event import Event
+from shipper.policy.masking import masked
 from shipper.policy.outcome import (
     EXCERPT_CHARS,
+    TABLE,
+    Answers,
     Fault,
     Invalid,
     Outcome,
@@ -22,7 +27,6 @@ from shipper.policy.outcome import (
     UnderWay,
     accepted,
     classify,
-    masked,
 )
 
 # How many bytes of an answer are read: an excerpt needs a quarter, and a web page the first ones.
@@ -32,9 +36,7 @@ _LOOKED_AT = 16 * EXCERPT_CHARS
 class Carrier(Protocol):
     """Sends requests to the receiver: a `shipper.destination.Destination`, or a test's stand-in."""
 
-    def begin(
-        self, event_id: str, payload: bytes, api_id: str, done: Report, until: float
-    ) -> UnderWay:
+    def begin(self, event: Event, secrets: Secrets, done: Report, until: float) -> UnderWay:
         """Begin one try that is over by `until`, in monotonic seconds; `done` gets its answer.
 
         If a wait takes so long that it can't be, nothing is sent, and that is the answer.
@@ -55,31 +57,34 @@ class TryResult(NamedTuple):
 
 
 class Courier:
-    """Checks events and sends them. `refresh` calls `api_id` for the API ID again.
+    """Checks events and sends them. `refresh` calls `secrets` for the secrets again.
 
-    `where` is the receiver's host and port, which outcomes name.
+    `where` is the receiver's host and port, which outcomes name. `answers` says what a status of
+    this destination means.
     """
 
     def __init__(
         self,
         carrier: Carrier,
         *,
-        validation: Literal["off", "envelope", "schema"],
-        api_id: Callable[[], str],
+        validation: Validation,
+        secrets: Callable[[], Secrets],
         clock: Clock,
         where: str = "",
+        answers: Answers = TABLE,
     ) -> None:
         self._carrier = carrier
         self._where = where
         self._validation = validation
-        self._read_api_id = api_id
-        self._api_id = api_id()
+        self._answers = answers
+        self._read_secrets = secrets
+        self._secrets = secrets()
         self._clock = clock
 
     def refresh(self) -> bool:
-        """Read the API ID again; return whether it has changed."""
-        before, self._api_id = self._api_id, self._read_api_id()
-        return before != self._api_id
+        """Read the secrets again; return whether one has changed."""
+        before, self._secrets = self._secrets, self._read_secrets()
+        return before != self._secrets
 
     def check(self, event: Event) -> Outcome | None:
         """Return why an event can't be sent, or None if it can."""
@@ -98,7 +103,7 @@ class Courier:
     ) -> UnderWay:
         """Begin one try with an event; `done` is called as `Carrier.begin` calls it."""
         answered = partial(self._answered, done, self._clock.wall(), now)
-        return self._carrier.begin(event.event_id, event.payload, self._api_id, answered, until)
+        return self._carrier.begin(event, self._secrets, answered, until)
 
     def _answered(
         self,
@@ -119,12 +124,12 @@ class Courier:
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, Reply):
-            outcome = accepted(answer)
+            outcome = accepted(answer, self._answers)
             if outcome is not None:
                 return outcome
-            # The history would keep an API ID that the receiver echoes.
-            answer = masked(answer, self._api_id, _LOOKED_AT)
-        return classify(answer, self._clock.wall(), self._where)
+            # The history would keep a secret that the receiver echoes.
+            answer = masked(answer, self._secrets.all(), _LOOKED_AT)
+        return classify(answer, self._clock.wall(), self._where, self._answers)
 
     async def aclose(self) -> None:
         """Close the connections to the receiver."""

@@ -117,6 +117,9 @@ class Flights:
         if outcome.kind is Kind.ACCEPTED:
             link.accepted(number, lane.name, now)
             blame = Blame.NEITHER
+        elif outcome.is_unsent_refusal:
+            link.abandon(number)
+            blame = Blame.EVENT
         else:
             attempt = Try(number, lane.name, lane.first_failure())
             blame = link.blame(attempt, outcome, now, self._clock.random())

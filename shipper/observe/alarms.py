@@ -10,10 +10,11 @@ the one that leads next knows what was sent before: it doesn't begin an alarm an
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from shipper.config import AlertSettings
+from shipper.destination.own_certificate import SCARCE_DAYS
 from shipper.drain import Route
 from shipper.observe.role import Role
 from shipper.observe.situation import is_late
@@ -77,6 +78,10 @@ class Known:
     """The seconds for which the database hasn't answered the drain."""
     open_for: Callable[[float, float], float] | None = None
     """The seconds of a period in which a delivery window was open; see `situation.Hours`."""
+    late_after: Mapping[str, float] = field(default_factory=dict)
+    """By destination, the seconds after which its API may no longer want an event."""
+    certificates: Mapping[str, float] = field(default_factory=dict)
+    """By destination, the seconds that the certificate which this daemon shows is still valid."""
 
 
 @dataclass(slots=True)
@@ -145,7 +150,7 @@ def _change(alarm: _On, now: float) -> AlarmChange | None:
 
 def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
     """Return the condition of each fault."""
-    found = [*_of_links(known)]
+    found = [*_of_links(known), *_of_certificates(known.certificates)]
     waiting = [] if known.figures is None else [*_of_transactions(known.figures)]
     found += waiting
     # A commit that waits for a standby gets no answer either, and has an alarm of its own.
@@ -158,6 +163,7 @@ def conditions(known: Known, settings: AlertSettings) -> list[Condition]:
             age, bound = backlog.oldest_pending_seconds, settings.oldest_pending
             late = is_late(age, bound, known.open_for)
             found += _of_backlog(backlog, is_late=late)
+            found += _of_late(backlog, known.late_after.get(backlog.destination))
         if known.figures.broken:
             text = f"{broken_rules(known.figures.broken)}; see: shipper verify"
             found.append(Condition("invariants", None, text))
@@ -201,6 +207,14 @@ def _of_links(known: Known) -> Iterator[Condition]:
         yield Condition("link_paused", name, f"the link {name} is paused: {reason}")
 
 
+def _of_certificates(left: Mapping[str, float]) -> Iterator[Condition]:
+    for name, seconds in left.items():
+        if seconds < SCARCE_DAYS * UNITS["d"]:
+            until = f"expires in {lasting(seconds)}" if seconds > 0 else "has expired"
+            text = f"{name}: the certificate that shipper shows {until}"
+            yield Condition("certificate", name, text, level=int(seconds <= 0))
+
+
 def _of_transactions(figures: Figures) -> Iterator[Condition]:
     """Yield the conditions of transactions, by the bounds of `troubles`, without any names."""
     if figures.commit_seconds > COMMIT_LONG:
@@ -226,6 +240,20 @@ def _of_backlog(backlog: Backlog, *, is_late: bool) -> Iterator[Condition]:
     if backlog.dead:
         text = f"{name}: dead letters: {backlog.dead}"
         yield Condition("dead_letters", name, text, level=backlog.dead)
+
+
+def _of_late(backlog: Backlog, bound: float | None) -> Iterator[Condition]:
+    """Yield the condition of events that are older than what a destination's `late_after` says.
+
+    The hours outside the delivery windows count: the API judges an event by its age.
+    """
+    name, oldest = backlog.destination, backlog.oldest_pending_seconds
+    if is_late(oldest, bound, None):
+        text = (
+            f"{name}: the oldest of {backlog.pending} pending events has waited"
+            f" {duration(round(oldest or 0.0))}, longer than its late_after"
+        )
+        yield Condition("late", name, text)
 
 
 def _of_footprint(taken: Footprint) -> Iterator[Condition]:

@@ -18,8 +18,9 @@ import orjson
 
 from shipper import __version__
 from shipper.clock import Clock, iso
-from shipper.config import AlertSettings, Secret
+from shipper.config import AlertSettings, Secret, Settings
 from shipper.config.windows import Windows
+from shipper.destination.own_certificate import ends_of_all
 from shipper.destination.webhook import Hook
 from shipper.drain import Route
 from shipper.drain.tally import Tally
@@ -27,6 +28,7 @@ from shipper.logs import Log
 from shipper.observe.alarms import Alarms, Known, Notice, conditions, links_of
 from shipper.observe.guard import repeat
 from shipper.observe.health import Health
+from shipper.observe.situation import late_after
 from shipper.observe.survey import Figures, Survey
 from shipper.policy.backoff import Backoff
 from shipper.policy.outcome import Kind, Outcome, classify
@@ -83,18 +85,19 @@ class AlarmWatch:
 
     def __init__(
         self,
-        settings: AlertSettings,
+        settings: Settings,
         routes: Mapping[str, Route],
         tally: Tally,
         *,
         health: Health,
         survey: Survey,
         clock: Clock,
-        windows: Windows | None = None,
     ) -> None:
         self._role = survey.role
-        self._windows = windows
-        self._settings = settings
+        self._windows = Windows.of(settings) if settings.schedule.windows else None
+        self._settings = settings.alerts
+        self._late_after = late_after(settings)
+        self._certificates = ends_of_all(settings.destinations.values())
         self._routes = routes
         self._tally = tally
         self._health = health
@@ -120,7 +123,11 @@ class AlarmWatch:
         now = self._clock.monotonic()
         unanswered = min(self._tally.unanswered_for(now), now - self._awake_since)
         links = links_of(self._routes)
-        known = Known(links, self._figures, unanswered, self._open_for())
+        wall = self._clock.wall()
+        certificates = {name: ends - wall for name, ends in self._certificates.items()}
+        known = Known(
+            links, self._figures, unanswered, self._open_for(), self._late_after, certificates
+        )
         if known.open_for is None:
             found = conditions(known, self._settings)
         else:  # with rare windows, many minutes have to be examined

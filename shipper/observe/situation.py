@@ -4,7 +4,7 @@ This module only reads; `troubles` judges. It must never change anything.
 """
 
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -106,10 +106,17 @@ class Situation:
     """The daemons that run, or are missing."""
     hours: Hours = ALWAYS_OPEN
     """The delivery windows."""
+    late_after: Mapping[str, float] = field(default_factory=dict)
+    """By destination, the seconds after which its API may no longer want an event."""
 
     def waits_too_long(self, report: DestinationReport) -> bool:
         """Return whether a destination's oldest event is late; see `is_late`."""
         return is_late(report.oldest_pending_seconds, self.oldest, self.hours.open_for)
+
+    def is_late(self, report: DestinationReport) -> bool:
+        """Return whether an event waits longer than its destination's `late_after`, at any hour."""
+        bound = self.late_after.get(report.name)
+        return is_late(report.oldest_pending_seconds, bound, None)
 
     def closed_for(self, report: DestinationReport) -> str | None:
         """Return until when the windows stop a destination that is well, or None."""
@@ -126,6 +133,12 @@ def is_late(
     if age is None or bound is None or age <= bound:
         return False
     return open_for is None or open_for(age, bound) > bound
+
+
+def late_after(settings: Settings) -> dict[str, float]:
+    """Return the bound of each destination that has one, in seconds."""
+    found = ((name, each.late_after) for name, each in settings.destinations.items())
+    return {name: bound for name, bound in found if bound is not None}
 
 
 def open_for(database: Database, blockers: Sequence[Blocker]) -> float:
@@ -196,5 +209,6 @@ def gather(
         start=start,
         silence=find_silence(database),
         daemons=daemons,
+        late_after=late_after(settings),
     )
     return situation, daemon

@@ -206,10 +206,13 @@ def _fix(report: DestinationReport, situation: Situation) -> str | None:
 
 def _of_waiting(situation: Situation) -> Iterator[Trouble]:
     for report in situation.reports:
-        if situation.waits_too_long(report):
-            pending = lasting(report.oldest_pending_seconds or 0.0)
-            text = f"{report.name}: the oldest event has been pending for {pending}"
-            yield Trouble(Severity.CRITICAL, text, "shipper doctor names the event")
+        pending = lasting(report.oldest_pending_seconds or 0.0)
+        text = f"{report.name}: the oldest event has been pending for {pending}"
+        if situation.is_late(report):
+            text += ", longer than its late_after"
+        elif not situation.waits_too_long(report):
+            continue
+        yield Trouble(Severity.CRITICAL, text, "shipper doctor names the event")
 
 
 def _of_budget(taken: Footprint | None) -> Iterator[Trouble]:

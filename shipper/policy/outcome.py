@@ -7,34 +7,27 @@ becomes of the event. It must never take the web page of a captive portal for a 
     400 409 413 415 422, invalid, unbuildable  refused: the event's own fault
     429, 503 with Retry-After                  throttled: the destination asks for a pause
     401 403 404 405 407 410 421 451, 3xx, TLS  misconfigured: a person has to act
+    a token endpoint that refuses credentials  misconfigured
     everything else                            transient
 
 Sources: RFC 9110 (status codes, Retry-After, Date), RFC 6585 (429, 511), RFC 7725 (451).
 """
 
-import re
-from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from shipper.wording.status_codes import meaning
 
 EXCERPT_CHARS = 500
 RETRY_AFTER_MAX = 24 * 3600.0
 
-_MASK = "****"
-# The encoded text of fewer bytes is so short that an answer may contain it by chance.
-_ENCODED_LEAST = 6
-_LONGEST_CHARACTER = 12
-_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
-
 _REFUSED = frozenset({400, 409, 413, 415, 422})
 _PORTAL = "a web page came instead of the API's answer"
+_OF_THE_OPERATOR = frozenset({"tls", "credentials", "clock"})
 _MISCONFIGURED = frozenset({401, 403, 404, 405, 407, 410, 421, 451})
 
 FaultKind = Literal[
@@ -46,6 +39,9 @@ FaultKind = Literal[
     "timeout",  # the deadline of the try passed
     "closed",  # the connection ended before the answer was whole
     "garbage",  # the answer isn't HTTP, or exceeds a bound
+    "token",  # the token endpoint gave no access token, for a reason that may pass
+    "credentials",  # the token endpoint refuses these credentials
+    "clock",  # this machine's clock and the receiver's are too far apart for a signature
 ]
 
 
@@ -57,6 +53,12 @@ class Kind(Enum):
     THROTTLED = "throttled"
     MISCONFIGURED = "misconfigured"
     TRANSIENT = "transient"
+
+
+Answers: TypeAlias = Mapping[int, Kind]
+"""What a destination says that a status means; for each other status the table above holds."""
+
+TABLE: Final[Answers] = {}
 
 
 class Reply(NamedTuple):
@@ -112,6 +114,11 @@ class Outcome(NamedTuple):
     retry_after: float | None = None
 
     @property
+    def is_unsent_refusal(self) -> bool:
+        """Whether the event can't be sent at all: this says nothing about the link."""
+        return self.kind is Kind.REFUSED and self.status_code is None
+
+    @property
     def reason(self) -> str:
         """Return the detail with the status code before it, as in `HTTP 404: nothing …`."""
         detail = self.detail or self.cause
@@ -127,24 +134,36 @@ _ACCEPTED = {
 }
 
 
-def accepted(reply: Reply) -> Outcome | None:
-    """Return the outcome if the receiver has accepted the event, else None."""
-    outcome = _ACCEPTED.get(reply.status)
+def accepted(reply: Reply, answers: Answers = TABLE) -> Outcome | None:
+    """Return the outcome if the receiver has accepted the event, else None.
+
+    A captive portal's page is no success, whatever `answers` says.
+    """
+    status = reply.status
+    if not answers:
+        outcome = _ACCEPTED.get(status)
+    elif answers.get(status, _kind_of(status, None)) is Kind.ACCEPTED:
+        outcome = Outcome(Kind.ACCEPTED, cause="accepted", status_code=status)
+    else:
+        return None
     return None if outcome is None or _is_portal(reply) else outcome
 
 
-def classify(answer: Reply | Fault | Invalid, wall: float, where: str = "") -> Outcome:
+def classify(
+    answer: Reply | Fault | Invalid, wall: float, where: str = "", answers: Answers = TABLE
+) -> Outcome:
     """Return what an answer means.
 
     `wall` is in seconds since 1970: a Retry-After date is measured against it if the answer has no
-    Date header. `where` is the receiver's host and port for the detail.
+    Date header. `where` is the receiver's host and port for the detail. `answers` stands over the
+    table.
     """
     if isinstance(answer, Reply):
-        return _classify_reply(answer, wall, where)
+        return _classify_reply(answer, wall, where, answers)
     if isinstance(answer, Invalid):
         return Outcome(Kind.REFUSED, cause=answer.cause, detail=answer.reason)
     return Outcome(
-        Kind.MISCONFIGURED if answer.kind == "tls" else Kind.TRANSIENT,
+        Kind.MISCONFIGURED if answer.kind in _OF_THE_OPERATOR else Kind.TRANSIENT,
         cause=answer.kind,
         detail=answer.detail,
         maybe_received=answer.sent == "maybe",
@@ -152,14 +171,16 @@ def classify(answer: Reply | Fault | Invalid, wall: float, where: str = "") -> O
     )
 
 
-def _classify_reply(reply: Reply, wall: float, where: str) -> Outcome:
+def _classify_reply(reply: Reply, wall: float, where: str, answers: Answers) -> Outcome:
     status = reply.status
-    outcome = accepted(reply)
+    outcome = accepted(reply, answers)
     if outcome is not None:
         return outcome
     retry_after = parse_retry_after(reply.retry_after, reply.date, wall)
-    kind = _kind_of(status, retry_after)
-    portal = 200 <= status < 300 or status == 511
+    kind = answers.get(status) or _kind_of(status, retry_after)
+    portal = kind is Kind.ACCEPTED or status == 511 or (status < 300 and _is_portal(reply))
+    if portal:
+        kind = Kind.TRANSIENT
     detail = _PORTAL if portal else meaning(status, reply.location, where)
     return Outcome(
         kind,
@@ -172,6 +193,8 @@ def _classify_reply(reply: Reply, wall: float, where: str) -> Outcome:
 
 
 def _kind_of(status: int, retry_after: float | None) -> Kind:
+    if 200 <= status < 300:
+        return Kind.ACCEPTED
     if status in _REFUSED:
         return Kind.REFUSED
     if status == 429 or (status == 503 and retry_after is not None):
@@ -198,72 +221,20 @@ def parse_retry_after(value: str | None, date: str | None, wall: float) -> float
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), RETRY_AFTER_MAX)
-    until = _http_date(text)
+    until = http_date(text)
     if until is None:
         return None
-    sent = _http_date((date or "").strip())
+    sent = http_date((date or "").strip())
     return min(max(until - (wall if sent is None else sent), 0.0), RETRY_AFTER_MAX)
 
 
-def _http_date(text: str) -> float | None:
+def http_date(text: str) -> float | None:
+    """Return a date of HTTP in seconds since 1970; None if it isn't one."""
     try:
         moment = parsedate_to_datetime(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
-
-
-def masked(reply: Reply, secret: str, most: int | None = None) -> Reply:
-    """Return an answer without the secret that the receiver may have echoed.
-
-    Mask before an excerpt is made: an excerpt could end in the middle of the secret. For the same
-    reason, if only `most` bytes of the body are read, remove from their end what may be the
-    beginning of the secret. `_spellings` lists how the secret can be written.
-    """
-    if not secret or not (reply.body or reply.location):
-        return reply
-    spellings = _spellings(secret)
-    body = spellings.sub(_MASK, reply.body[:most].decode("latin-1")).encode("latin-1")
-    if most is not None and len(reply.body) > most:
-        body = body[: max(0, len(body) - _LONGEST_CHARACTER * len(secret.encode()))]
-    location = reply.location and spellings.sub(_MASK, reply.location)
-    is_same = (body, location) == (reply.body, reply.location)
-    return reply if is_same else reply._replace(body=body, location=location)
-
-
-@lru_cache(maxsize=64)
-def _spellings(secret: str) -> "re.Pattern[str]":
-    """Return a pattern that finds a secret as it is, escaped, or encoded.
-
-    Each character can be percent-encoded, also twice (RFC 3986, 2.1), or escaped as in JSON
-    (RFC 8259, 7) or in HTML. The whole secret can be hexadecimal, or base64 in the alphabets of
-    RFC 4648, 4 and 5, with any text before and after it. In base64 the pattern finds the characters
-    that encode only the secret; a secret below six bytes could match by chance, and is left out.
-    The pattern is for bytes decoded as latin-1.
-    """
-    data = secret.encode("utf-8", "surrogateescape")
-    forms = ["".join(f"(?:{'|'.join(_characters(byte))})" for byte in data)]
-    if len(data) >= _ENCODED_LEAST:
-        forms.append(f"(?i:{data.hex()})")
-        for shift in range(3):
-            encoded = b64encode(bytes(shift) + data).decode().rstrip("=")
-            first = -(-shift * 8 // 6)
-            last = (shift + len(data)) * 8 // 6
-            core = re.escape(encoded[first:last]).replace(r"\+", "[+-]").replace("/", "[/_]")
-            forms.append(rf"[A-Za-z0-9+/_-]?{core}[A-Za-z0-9+/_-]?={{0,2}}")
-    return re.compile("|".join(forms))
-
-
-def _characters(byte: int) -> Iterator[str]:
-    """Yield the regular expressions for the ways to write one byte of a secret."""
-    plain = chr(byte)
-    yield re.escape(plain)
-    yield rf"%(?:25){{0,3}}(?i:{byte:02x})"
-    if byte < 0x80:
-        yield rf"\\{{1,4}}(?:u(?i:00{byte:02x})|x(?i:{byte:02x})|{re.escape(plain)})"
-        yield rf"&#(?:0{{0,4}}{byte}|x0{{0,4}}(?i:{byte:x}));?"
-        if plain in _ENTITIES:
-            yield f"&{_ENTITIES[plain]};"
 
 
 def excerpt(body: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Choose the answer of the vendor's API to a request without an injected fault. Pure.
+"""What the sandbox asks of an API, and the vendor's API: its answers without injected faults. Pure.
 
 The vendor documents the paths, the header `x-api-id` and the violations in the shape of Ajv. The
 vendor documents no status codes, so the sandbox chooses them: 202 without a body for an accepted
@@ -11,7 +11,7 @@ milder mode of validation is for event types that the vendor has added since.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
-from typing import Any, Final
+from typing import Final, Protocol
 
 import orjson
 
@@ -24,7 +24,10 @@ _JSON: Final = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """One request as the sandbox read it. Its repr hides the payload and the API ID."""
+    """One request as the sandbox read it. Its repr hides what can hold a secret.
+
+    `path` is percent-decoded and without the query; `target` is both as they were sent.
+    """
 
     method: str
     path: str
@@ -32,16 +35,7 @@ class RequestInfo:
     user: str | None
     payload: bytes = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
-
-    @property
-    def is_event(self) -> bool:
-        """Return whether the request sends an event (a validation request doesn't)."""
-        return self.method == "POST" and self.path == EVENTS_PATH
-
-    @property
-    def is_ours(self) -> bool:
-        """Return whether the API has such a path."""
-        return self.path in {EVENTS_PATH, VALIDATE_PATH}
+    target: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,37 +55,84 @@ class SandboxAnswer:
 ACCEPTED: Final = SandboxAnswer(202)
 
 
-def answer_to(info: RequestInfo, api_id: str | None, mode: Mode = "schema") -> SandboxAnswer:
-    """Return the API's answer; if `api_id` is None, a request with any API ID is authorised.
+class StandIn(Protocol):
+    """An API that the sandbox stands in for."""
+
+    events_path: str
+    """The path that the sandbox names as the one for events."""
+
+    key_headers: tuple[str, ...]
+    """The headers that can hold the identity of an event; the first one of a request counts."""
+
+    def is_event(self, info: RequestInfo) -> bool:
+        """Return whether the request sends an event (a validation request doesn't)."""
+        ...
+
+    def is_ours(self, info: RequestInfo) -> bool:
+        """Return whether the API has such a path; only there its faults are injected."""
+        ...
+
+    def answer(self, info: RequestInfo, wall: float) -> SandboxAnswer:
+        """Return the answer to a request; `wall` is the time in seconds since 1970."""
+        ...
+
+
+class VendorApi:
+    """The vendor's API; if `api_id` is None, a request with any API ID is authorised.
 
     `mode` says what an event is checked for; the validate path always checks the whole schema.
     """
-    if not info.is_ours:
-        return problem(404, "no such path")
-    if info.method != "POST":
-        return problem(405, "POST only", {"Allow": "POST"})
-    if not _is_authorised(info.headers.get("x-api-id", ""), api_id):
-        return problem(401, "x-api-id is missing or wrong")
-    if info.path == VALIDATE_PATH:
-        return _json(200, violations(info.payload, "schema"))
-    found = violations(info.payload, mode)
-    return _json(400, found) if found else ACCEPTED
+
+    events_path = EVENTS_PATH
+    key_headers: tuple[str, ...] = ("idempotency-key",)
+
+    def __init__(self, api_id: str | None = None, mode: Mode = "schema") -> None:
+        self._api_id = api_id
+        self._mode: Mode = mode
+
+    def is_event(self, info: RequestInfo) -> bool:
+        """Return whether the request sends an event (a validation request doesn't)."""
+        return info.method == "POST" and info.path == EVENTS_PATH
+
+    def is_ours(self, info: RequestInfo) -> bool:
+        """Return whether the vendor's API has such a path."""
+        return info.path in {EVENTS_PATH, VALIDATE_PATH}
+
+    def answer(self, info: RequestInfo, wall: float) -> SandboxAnswer:
+        """Return the vendor's answer, which is the same at any time."""
+        del wall
+        if not self.is_ours(info):
+            return problem(404, "no such path")
+        if info.method != "POST":
+            return problem(405, "POST only", {"Allow": "POST"})
+        if not _is_authorised(info.headers.get("x-api-id", ""), self._api_id):
+            return problem(401, "x-api-id is missing or wrong")
+        if info.path == VALIDATE_PATH:
+            return json_answer(200, violations(info.payload, "schema"))
+        found = violations(info.payload, self._mode)
+        return json_answer(400, found) if found else ACCEPTED
+
+
+def is_same(given: str, expected: str) -> bool:
+    """Compare two texts, one of them secret, in constant time."""
+    return compare_digest(
+        given.encode("utf-8", "surrogateescape"), expected.encode("utf-8", "surrogateescape")
+    )
 
 
 def problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> SandboxAnswer:
     """Return an answer that says in JSON what is wrong; 204 and 304 can't have a body."""
     if status in {204, 304}:
         return SandboxAnswer(status, headers=headers or {})
-    return SandboxAnswer(status, orjson.dumps({"message": message}), {**_JSON, **(headers or {})})
+    return json_answer(status, {"message": message}, headers)
+
+
+def json_answer(
+    status: int, body: object, headers: Mapping[str, str] | None = None
+) -> SandboxAnswer:
+    """Return an answer with a JSON body."""
+    return SandboxAnswer(status, orjson.dumps(body), {**_JSON, **(headers or {})})
 
 
 def _is_authorised(given: str, expected: str | None) -> bool:
-    if expected is None:
-        return bool(given)
-    return compare_digest(
-        given.encode("utf-8", "surrogateescape"), expected.encode("utf-8", "surrogateescape")
-    )
-
-
-def _json(status: int, body: list[dict[str, Any]]) -> SandboxAnswer:
-    return SandboxAnswer(status, orjson.dumps(body), _JSON)
+    return bool(given) if expected is None else is_same(given, expected)

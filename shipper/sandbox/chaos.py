@@ -19,7 +19,10 @@ probabilities is at most 1. Durations are `2s`, `500ms`, `5m`, `1h`; a bare numb
     redirect:P              302 to a login page                                  no
     outage:DUR@START        no listener for DUR, START after the beginning;
     outage:DUR@START/EVERY  again every EVERY; requests in flight are cut off    no
+    ITEM@PATH               an item (no outage) only for requests to this path   as the item
+    ITEM@HEADER=VALUE       an item only for requests with this header           as the item
 
+Items for some requests come before items for all. P is then the probability among those requests.
 "Processed" means that the sandbox treats the request as usual: it still refuses an invalid event or
 a missing API ID, and the fault changes only the answer. `slow` delays the answer and not the
 processing: a receiver that processed late would reorder events, even if the sender kept the order.
@@ -31,6 +34,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from shipper.errors import UsageError
+from shipper.sandbox.api import RequestInfo
 
 HANG_SECONDS: Final = 60.0
 # The sandbox processes these requests as usual; the fault changes only the answer.
@@ -90,11 +94,29 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
+class Aim:
+    """The requests that an item is for: those to a path, or those with a header."""
+
+    name: str
+    value: str | None = None
+
+    def hits(self, info: RequestInfo) -> bool:
+        """Return whether a request is one of them."""
+        if self.value is None:
+            return info.path == self.name
+        return info.headers.get(self.name) == self.value
+
+
+@dataclass(frozen=True, slots=True)
 class Chaos:
-    """A parsed spec: faults with the upper bounds of their intervals in [0, 1], and outages."""
+    """A parsed spec: faults with the upper bounds of their intervals in [0, 1], and outages.
+
+    `aimed` holds the faults for some requests, each with its own probability.
+    """
 
     faults: tuple[tuple[float, InjectedFault], ...] = ()
     outages: tuple[Outage, ...] = ()
+    aimed: tuple[tuple[Aim, float, InjectedFault], ...] = ()
 
     @classmethod
     def parse(cls, spec: str) -> "Chaos":
@@ -104,27 +126,37 @@ class Chaos:
         """
         faults: list[tuple[float, InjectedFault]] = []
         outages: list[Outage] = []
+        aimed: list[tuple[Aim, float, InjectedFault]] = []
         bound = 0.0
         for item in filter(None, (part.strip() for part in spec.split(","))):
             if item.partition(":")[0] == "outage":
                 outages.append(_outage(item))
                 continue
-            probability, fault = _fault(item)
+            what, at, where = item.partition("@")
+            probability, fault = _fault(what)
+            if at:
+                aimed.append((_aim(item, where), probability, fault))
+                continue
             bound += probability
             if bound > 1 + _ROUNDING:
                 raise _wrong(
                     item, f"brings the sum to {bound:.6g}", "lower the probabilities: 1 in all"
                 )
             faults.append((bound, fault))
-        return cls(tuple(faults), tuple(outages))
+        return cls(tuple(faults), tuple(outages), tuple(aimed))
 
-    def choose(self, elapsed: float, chance: float) -> InjectedFault | None:
+    def choose(
+        self, elapsed: float, chance: float, info: RequestInfo | None = None
+    ) -> InjectedFault | None:
         """Return the fault for a request, or None.
 
         `elapsed` is the seconds since these faults were set; `chance` is in [0, 1).
         """
         if self.is_out(elapsed):
             return OUTAGE
+        for aim, probability, fault in self.aimed:
+            if info is not None and aim.hits(info) and chance < probability:
+                return fault
         return next((fault for bound, fault in self.faults if chance < bound), None)
 
     def is_out(self, elapsed: float) -> bool:
@@ -163,6 +195,15 @@ def _status(item: str, status: int, rest: list[str]) -> tuple[float, InjectedFau
     return _probability(item, probability), InjectedFault(
         "status", status, _duration(item, retry_after)
     )
+
+
+def _aim(item: str, where: str) -> Aim:
+    if where.startswith("/"):
+        return Aim(where)
+    name, equals, value = where.partition("=")
+    if not name or not equals:
+        raise _wrong(item, "names no requests", "write @/PATH or @HEADER=VALUE after the item")
+    return Aim(name, value)
 
 
 def _outage(item: str) -> Outage:

@@ -18,7 +18,7 @@ from aiohttp import web
 from shipper.clock import Clock, SystemClock
 from shipper.contract.validation import Mode
 from shipper.sandbox import wire
-from shipper.sandbox.api import EVENTS_PATH, RequestInfo, SandboxAnswer
+from shipper.sandbox.api import RequestInfo, SandboxAnswer, StandIn, VendorApi
 from shipper.sandbox.chaos import OUTAGE, Chaos, InjectedFault
 from shipper.sandbox.front import Front
 from shipper.sandbox.journal import Journal
@@ -37,16 +37,18 @@ class Sandbox:
     `answer_for` can be set to a function that chooses the answer or the fault of a request; if it
     returns None, the sandbox chooses as usual. `chaos` can be set at any time; its outages count
     from that time, or from the start of the sandbox. `clock` gives time and randomness. If `api_id`
-    is None, the sandbox accepts any API ID. `validation` says what events are checked for. A
-    stopped sandbox can be started again.
+    is None, the sandbox accepts any API ID. `validation` says what events are checked for. With
+    `api`, the sandbox stands in for that API, and not for the vendor's. A stopped sandbox can be
+    started again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each thing that a test can want
         self,
         api_id: str | None = None,
         chaos: Chaos | None = None,
         *,
         validation: Mode = "schema",
+        api: StandIn | None = None,
         clock: Clock | None = None,
         log: Path | None = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -55,8 +57,7 @@ class Sandbox:
         self.ledger = Ledger(sequence_of)
         self.answer_for: Script | None = None
         self.url = ""
-        self._api_id = api_id
-        self._validation: Mode = validation
+        self._api = api or VendorApi(api_id, validation)
         self._chaos = chaos or Chaos()
         self._clock = clock or SystemClock()
         self._since = self._clock.monotonic()
@@ -71,7 +72,7 @@ class Sandbox:
     @property
     def events_url(self) -> str:
         """Return the URL to send events to; valid while the sandbox runs."""
-        return self.url + EVENTS_PATH
+        return self.url + self._api.events_path
 
     @property
     def chaos(self) -> Chaos:
@@ -140,10 +141,11 @@ class Sandbox:
             payload = await request.read()
         except (ConnectionError, web.RequestPayloadError):
             return wire.Broken(GONE)
-        info = wire.read(request, payload)
+        info = wire.read(request, payload, self._api.key_headers)
+        is_event = self._api.is_event(info)
         visit = self.ledger.begin(
-            info.key if info.is_event else None,
-            info.user if info.is_event else None,
+            info.key if is_event else None,
+            info.user if is_event else None,
             payload,
             self._clock.monotonic(),
             partial(wire.is_open, request),
@@ -162,14 +164,17 @@ class Sandbox:
 
     def _treatment_of(self, info: RequestInfo) -> Treatment:
         scripted = None if self.answer_for is None else self.answer_for(info)
+        answer, fault = None, None
         if isinstance(scripted, SandboxAnswer):
-            return treat(info, self._api_id, scripted, None)
-        fault = scripted or self._fault_for(info)
-        return treat(info, self._api_id, None, fault, self._validation)
+            answer = scripted
+        else:
+            fault = scripted or self._fault_for(info)
+        usual = partial(self._api.answer, info, self._clock.wall())
+        return treat(usual, answer, fault, is_event=self._api.is_event(info))
 
     def _fault_for(self, info: RequestInfo) -> InjectedFault | None:
-        fault = self._chaos.choose(self._elapsed(), self._clock.random())
-        return fault if fault is OUTAGE or info.is_ours else None
+        fault = self._chaos.choose(self._elapsed(), self._clock.random(), info)
+        return fault if fault is OUTAGE or self._api.is_ours(info) else None
 
     async def _respond(self, visit: Visit, treatment: Treatment) -> web.StreamResponse:
         if treatment.answer is None:
@@ -216,23 +221,19 @@ class Sandbox:
                 event.set()
 
 
-async def run_sandbox(  # noqa: PLR0913 - one for each option
+async def run_sandbox(
+    sandbox: Sandbox,
     host: str,
     port: int,
-    api_id: str | None,
-    chaos: Chaos,
-    log: Path | None,
     stop: asyncio.Event,
     *,
     ready: Callable[[Sandbox], None] | None = None,
-    validation: Mode = "schema",
 ) -> Summary:
     """Serve until `stop` is set and return the counts; print nothing, handle no signal.
 
     `ready` is called with the sandbox when it listens; `url` is its base URL. Raises UsageError and
     AccessDenied as `Sandbox.start` does.
     """
-    sandbox = Sandbox(api_id, chaos, log=log, validation=validation)
     async with sandbox.serve(host, port):
         if ready is not None:
             ready(sandbox)

@@ -4,11 +4,11 @@ Pure. It combines the API's own answer (`api`) with an injected fault (`chaos`) 
 that a test chose. An event whose answer reads as a refusal must never count as accepted.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from shipper.contract.validation import Mode
-from shipper.sandbox.api import RequestInfo, SandboxAnswer, answer_to, problem
+from shipper.sandbox.api import SandboxAnswer, problem
 from shipper.sandbox.chaos import InjectedFault
 
 PORTAL: Final = "http://portal.invalid/login"
@@ -34,19 +34,22 @@ class Treatment:
 
 
 def treat(
-    info: RequestInfo,
-    api_id: str | None,
+    answer: Callable[[], SandboxAnswer],
     scripted: SandboxAnswer | None,
     fault: InjectedFault | None,
-    mode: Mode = "schema",
+    *,
+    is_event: bool,
 ) -> Treatment:
-    """Return what to do with a request; a scripted answer comes before a fault."""
+    """Return what to do with a request; a scripted answer comes before a fault.
+
+    `answer` gives the API's own answer; `is_event` says whether the request sends an event.
+    """
     if scripted is not None:
-        return Treatment(scripted.status, info.is_event and scripted.accepts, scripted)
+        return Treatment(scripted.status, is_event and scripted.accepts, scripted)
     if fault is not None and not fault.after_processing:
         return _struck(fault)
-    usual = answer_to(info, api_id, mode)
-    accepted = info.is_event and usual.accepts
+    usual = answer()
+    accepted = is_event and usual.accepts
     if fault is None:
         return Treatment(usual.status, accepted, usual)
     if fault.kind == "status":

@@ -7,6 +7,7 @@ a client sends must not raise an exception here.
 import asyncio
 import socket
 import struct
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote
 
@@ -65,9 +66,13 @@ def is_open(request: web.BaseRequest) -> bool:
     return request.transport is not None and not request.transport.is_closing()
 
 
-def read(request: web.BaseRequest, payload: bytes) -> RequestInfo:
-    """Return the parts of a request, with its key decoded and the user of its event."""
-    key = request.headers.get("idempotency-key")
+def read(request: web.BaseRequest, payload: bytes, key_headers: Iterable[str]) -> RequestInfo:
+    """Return the parts of a request, with its key decoded and the user of its event.
+
+    The key is in the first of `key_headers` that the request has.
+    """
+    found = (request.headers.get(name) for name in key_headers)
+    key = next((value for value in found if value is not None), None)
     return RequestInfo(
         method=request.method,
         path=_clean(request.path),
@@ -75,6 +80,7 @@ def read(request: web.BaseRequest, payload: bytes) -> RequestInfo:
         user=user_of(payload),
         payload=payload,
         headers=request.headers,
+        target=_clean(request.raw_path),
     )
 
 

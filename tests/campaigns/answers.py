@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
-from shipper.destination import Destination
+from shipper.destination.form import EightSelectForm
 from shipper.policy.outcome import Kind, classify
 from tests.campaigns.figures import Figures
 from tests.daemon.processes import until
+from tests.destination.ways import Sender
 from tests.laps import laps
 
 NOW = 1_800_000_000.0
@@ -289,8 +290,8 @@ async def bad_answers(*, number: int, seed: int, stock: bool = False) -> Figures
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with Receiver(chosen).open() as receiver:
         patient, impatient = (
-            Destination(
-                url=f"http://127.0.0.1:{receiver.port}/v3/events",
+            Sender(
+                EightSelectForm(f"http://127.0.0.1:{receiver.port}/v3/events"),
                 timeout=seconds,
                 max_in_flight=AT_ONCE,
                 transport="httpx" if stock else "auto",
@@ -315,7 +316,7 @@ async def bad_answers(*, number: int, seed: int, stock: bool = False) -> Figures
 
 
 async def _try(
-    client: Destination,
+    client: Sender,
     at: int,
     plan: Plan,
     figures: Figures,

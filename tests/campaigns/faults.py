@@ -137,6 +137,9 @@ ANSWERS = (
     Fault("E101", "an event fails again, and its key was forgotten in between", "the event is charged as one that had failed before: this doesn't count against the link", "tests/policy/test_lanes_bounds.py::test_of_an_event_whose_lane_was_not_remembered_it_is_known_when_it_failed_first", "1; 61 seeds"),
     Fault("E700", "each failing event is due sooner than all that are remembered (socketry/io-event#180, jenkinsci/build-timeout-plugin#47)", "the keys that made room leave nothing in memory", "tests/policy/test_lanes_bounds.py::test_lanes_that_make_room_for_others_leave_nothing_behind", "2 x 1000"),
     Fault("E704", "an outage begins while an operator retries a dead letter whose key was forgotten before the event died", "the event's streak begins again: the outage is not charged to it", "tests/policy/test_lanes_bounds.py::test_a_dead_letter_that_is_retried_begins_anew_whoever_remembers_its_first_life", "4"),
+    Fault("E1060", "an API answers 200 and keeps nothing: Matomo with a token that it takes from a header only (compare matomo-org/matomo#22910, Floating-Dartists/matomo-tracker#155)", "the recipe sends the token where every form of it counts; the README says what no sender can see", "tests/docs/test_recipes.py::test_the_recipe_of_matomo", "2"),
+    Fault("E1061", "an API answers 204 to a malformed event, and to a wrong secret (Google Analytics 4; compare br33f/php-GA4-Measurement-Protocol#16 and segment-boneyard/segment-docs#5432)", "`validate FILE --remote` asks its validation server and reports what it says; the README says that no server checks the secret", "tests/docs/test_recipes.py::test_the_recipe_of_ga4", "2 events; the secret in a test of its own"),
+    Fault("E1062", "an API drops events that are older than 72 hours, and answers 204 (compare segment-boneyard/segment-docs#5256)", "the recipe's late_after raises an alarm a day before; nothing is given up", "tests/docs/test_recipes.py::test_the_recipe_of_ga4", "1"),
 )  # fmt: skip
 
 PROCESS = (
@@ -356,6 +359,8 @@ ROWS = (
     Fault("R11", "an UPDATE of an id, by any of its names", "refused", "tests/store/operate/test_write_sqlite.py::test_no_event_gets_another_id", "12"),
     Fault("R12", "a row with the largest possible id, from an older revision", "verify reports it; db upgrade moves it, with its history", "tests/store/upgrade/test_sequence.py::test_a_row_at_the_end_of_all_ids_is_noticed_and_moved", "2"),
     Fault("R13", "a tool has emptied or raised the counter of ids", "no id of the history is given again; INSERTs succeed", "tests/store/upgrade/test_sequence.py::test_a_count_that_was_emptied_is_raised_by_the_next_daemon", "6"),
+    Fault("E1063", "an event for several APIs: its second row breaks a unique id, or is missing after a commit, or a receiver takes it for a repeat of the first (compare proteanhq/protean#1016, NousResearch/hermes-agent#7448)", "each row has an id of its own, made of the event's and the destination's; one statement writes all rows or none", "tests/test_outbox_api.py::test_a_row_that_fails_leaves_none", "2 databases; 8 tests beside it"),
+    Fault("E1064", "one of several APIs that get an event is down (compare MainfluxLabs/mainflux#1332, formbricks/formbricks#9123, tight-eng/pg_track_events#4)", "the others get it at once, and once", "tests/docs/test_recipes.py::test_an_api_that_is_down_holds_up_no_other", "1"),
 )  # fmt: skip
 
 CLOCK = (
@@ -612,6 +617,10 @@ PEOPLE = (
     Fault("E998", "a command that has the outbox alone is killed, or begins while a daemon of its name is missing (compare littlehorse-enterprises/littlehorse#2427)", "it is no daemon that anybody misses, and none that is back (found by reading)", "tests/store/lease/test_gone.py::test_a_command_that_has_the_outbox_alone_is_never_missing", "1"),
     Fault("E999", "another server answers, which may not know that a daemon's block of delivery numbers was taken (compare dotnet/efcore#11451)", "the daemon takes a new block there; no number is given twice (found by reading)", "tests/store/lease/test_failover.py::test_no_delivery_number_of_another_server_is_given_on_this_one", "1"),
     Fault("O903", "an operator wants a waiting event to go now, or never", "events retry and events discard work beside the daemon; the key goes on at once", "tests/daemon/test_daemon_poison.py::test_an_event_that_waits_is_sent_now_or_given_up_beside_the_daemon", "2 databases"),
+    Fault("E1065", "`check` and `doctor` show a request: its authorization (compare go-resty/resty#180, linode/linode-cli#658, prebid/prebid-server#1776), the header of an API key (lathe-cli/lathe#17), a parameter of its query (mvanhorn/printing-press-library#532)", "it is made without any secret: each is `****` from the beginning, and what the configuration itself holds is masked by its name", "tests/destination/test_preview.py::test_no_secret_of_the_configuration_is_in_it", "9 tests of what is shown"),
+    Fault("E1066", "the request that is shown lacks a header, or names another one than is sent (compare mvanhorn/printing-press-library#922 and #778)", "it is made by the code that sends", "tests/destination/test_preview.py::test_it_has_the_headers_of_a_real_request", "1"),
+    Fault("E1067", "a stand-in's check of a signature lets an old request or one without a number as its time pass, or fails at a text that isn't ASCII or has thousands of digits (compare NangoHQ/nango#6218, thirdweb-dev/js#7103, mishrasanjeev/grantex#892)", "401 with the reason (found by reading; before that, a time of 5,000 digits broke the check)", "tests/sandbox/test_sandbox_any_api.py::test_anything_else_is_said_to_be_wrong", "16 headers"),
+    Fault("E1068", "the secret of an OAuth2 client has `:`, `+`, `%` or `ü` (compare postmanlabs/postman-app-support#11850, goauthentik/authentik#20739, golang/oauth2#320)", "it is encoded as RFC 6749 says, and the stand-in decodes it so", "tests/docs/test_recipes.py::test_the_recipe_of_erp", "1; both ways in the stand-in"),
 )  # fmt: skip
 
 SECURITY = (
@@ -644,9 +653,77 @@ SECURITY = (
     Fault("E407", "a lock file is removed or replaced where the kernel knows no lock on the file itself (gVisor)", "the daemon takes it again with its next look, before a second daemon comes", SIMULATION, "a quarter of the seeds"),
 )  # fmt: skip
 
+FORM = "tests/destination/test_form.py"
+TEMPLATE = "tests/config/test_template.py"
+HTTP_SETTINGS = "tests/config/test_http_settings.py"
+ANY_API = "tests/daemon/test_daemon_http.py"
+
+OTHER_APIS = (
+    Fault("E1000", "a value of a row holds CR, LF or NUL, and a header's text has its placeholder (compare netbox-community/netbox#22746)", "the value is percent-encoded; a strict parser reads the same headers, host and path for any id, key and type", f"{FORM}::test_no_row_can_break_out_of_its_place", "fuzzed"),
+    Fault("E1001", "a value of a row holds slashes or dots, and the URL's path has its placeholder (compare envoyproxy/envoy#45931, OpenFeign/feign#723)", "a value stays one part of the path; one that is or holds a part . or .. makes the event a dead letter, unsent", f"{TEMPLATE}::test_a_value_stays_one_part_of_a_url", "fuzzed"),
+    Fault("E1002", "such a value is encoded, and the receiver decodes slashes or backslashes before it resolves dots (compare microsoft/kiota#7910, framework/the-framework#968, envoyproxy/envoy#46067)", "as E1001: nothing is sent. What only a second decoding would make of it is the receiver's fault", f"{TEMPLATE}::test_a_value_never_leads_to_another_path", "8 forms"),
+    Fault("E1003", "the URL has a placeholder in its scheme, host or port (compare wso2/carbon-apimgt#13991)", "exit 78 with the line: no row can choose who gets the event and the secrets", f"{HTTP_SETTINGS}::test_each_mistake_has_its_line_and_its_fix", "3"),
+    Fault("E1004", "an HTTP client encodes or normalises a path again that is encoded already (compare rest-assured/rest-assured#335, line/armeria#1417)", "both clients send the same bytes, also of codes that the configuration has written", f"{FORM}::test_both_transports_send_the_same", "fuzzed"),
+    Fault("E1005", "an event lacks what a placeholder asks for (compare apache/streampipes#742, vectordotdev/vector#6242)", "it alone is a dead letter, with the reason; the others go on, and the link isn't judged by it, however many such events come (found by reading; before that, five in a row paused the link)", f"{ANY_API}::test_an_event_without_what_a_placeholder_asks_for_stops_no_other", "4 x 2 databases; unit"),
+    Fault("E1006", "a header is configured that the client sets itself, such as Content-Type (compare fluent/fluent-bit#2336, raboof/beats-output-http#10)", "it is sent once: a header of one's own takes the place of the default, and one with a setting of its own, or that the connection needs, is refused with its line", f"{FORM}::test_a_header_of_ones_own_takes_the_place_of_shippers", "2; and 16 refused ones"),
+    Fault("E1007", "a server knows a header only by the letters in which its documentation writes it (compare flawiddsouza/Restfox#384, danirod/cartero#138)", "both clients send the name as the configuration has it", f"{FORM}::test_a_header_has_the_letters_that_it_is_written_with", CLIENTS),
+    Fault("E1008", "a status means something else to an API than to all others, for a while or for ever (compare vectordotdev/vector#13414, hasura/graphql-engine#8043)", "`answers` says so for each status from 200 to 599; a portal's page is no success all the same, and the guards stay", "tests/policy/test_answers.py::test_a_listed_status_means_what_its_list_says", "2,000"),
+    Fault("E1009", "an API answers 409 for an event that it has already (compare cloudfoundry-attic/cf-abacus#128, fastrepl/anarlog#6459)", "with `accepted = [409]` the event is delivered", f"{ANY_API}::test_what_a_status_means_is_the_configurations_to_say", "1"),
+    Fault("E1010", "the file of a secret ends with a line break, as editors write it (compare kubernetes/kubernetes#52919)", "the line break isn't sent; a second line, or a space at an end, is refused with the line of the setting and without a part of the secret", f"{HTTP_SETTINGS}::test_a_secret_that_can_not_be_sent_is_refused_unseen", "8"),
+    Fault("E1011", "the file of a header or a secret is replaced while the daemon runs (compare VictoriaMetrics/VictoriaMetrics#1297, open-policy-agent/opa#2241)", "it is used within seconds, and a paused link is probed at once", f"{ANY_API}::test_a_new_secret_is_noticed_and_tried_at_once", "1"),
+    Fault("E1012", "Kubernetes replaces a mounted secret by renaming a link to its directory, more than once; a reload has named the file (compare knative-extensions/eventing-kafka-broker#3323, istio/istio#59916, pgEdge/pgedge-rag-server#34)", "as E1011: what counts is the file behind all links, and the files of the configuration that is in force", f"{ANY_API}::test_a_secret_that_is_mounted_by_kubernetes_is_noticed_as_well", "1"),
+    Fault("E1013", "the file of a secret is empty for a moment while it is replaced (compare lakehq/sail#2288)", "the log says so, and the old secret is sent on", f"{ANY_API}::test_a_secret_that_is_mounted_by_kubernetes_is_noticed_as_well", "1"),
+    Fault("E1014", "the receiver echoes a secret, in the error's text or a redirect, and the history keeps what it said (compare Soroban-Smart-Block-Explorer/Soroban-Smart-Block-Backend-#498, grafana/k6#1103, prometheus/prometheus#9383)", "every secret of the destination is masked, also the longer of two of which one holds the other, in every usual spelling; no metric has a URL", "tests/config/test_masked.py::test_all_secrets_of_a_destination_are_masked", "3"),
+    Fault("E1019", "a receiver echoes a secret of thousands of characters, such as an access token", "it is masked within milliseconds, with the shipping of the others going on: only its beginning is looked for in every spelling (found by trying; before that, the pattern for 2,000 characters took a second to compile)", "tests/config/test_masked.py::test_a_long_secret_costs_little", "1; and each spelling"),
+    Fault("E1015", "other users can read the file of a secret", "exit 78 with the line and the command that fixes it; in a running daemon the old secret is kept", f"{HTTP_SETTINGS}::test_a_secret_that_others_can_read_is_refused", "2"),
+    Fault("E1016", "a line among headers or secrets is no TOML, and its name is that of a setting (compare valyala/chclient#6)", "the message has the line's number, not its text", f"{HTTP_SETTINGS}::test_a_broken_line_among_secrets_is_not_quoted", "2"),
+    Fault("E1017", "an event waits longer than its API wants it, and the API would drop it without an error", "`late_after` raises an alarm of its own, and `status` says so, at any hour; nothing is given up", f"{ANY_API}::test_an_event_that_waits_longer_than_its_api_wants_is_shown", "1; unit"),
+    Fault("E1018", "a reload names a header twice, a status in two lists, or a host that rows would choose", "it is refused with file and line, and the old configuration ships on", f"{ANY_API}::test_a_reload_with_a_mistake_leaves_everything_as_it_is", "4"),
+)  # fmt: skip
+
+SIGNATURE = "tests/destination/test_signature.py"
+GRANT = "tests/destination/test_grant.py"
+TOKENS = "tests/destination/test_oauth.py"
+TRY = "tests/destination/test_token_try.py"
+OWN = "tests/destination/test_own_certificate.py"
+LOGIN = "tests/daemon/test_daemon_auth.py"
+
+PROOFS = (
+    Fault("E1030", "a token is revoked long before its end, and a client that has kept it sends it until then (compare dfpc-coe/CloudTAK#1436)", "the 401 drops it; the same event goes once more with another one, within the same try and deadline; no failure is counted", f"{LOGIN}::test_a_revoked_token_costs_nothing", "2; each client"),
+    Fault("E1031", "no token can be had, and the request goes without one; its 401 is final (compare dograh-hq/dograh#612)", "nothing is sent; it is the link's fault: paused if the endpoint refuses, else offline", f"{TRY}::test_without_a_token_nothing_is_sent", CLIENTS),
+    Fault("E1032", "many requests without a token, or refused at once, fetch one each (compare openfga/js-sdk#332, neohaskell/NeoHaskell#326)", "one fetch for all that wait", f"{TOKENS}::test_all_that_wait_share_one_fetch", "65 at once"),
+    Fault("E1033", "a late 401 for the old token drops the new one (compare friggframework/frigg#636)", "only the token that was refused is dropped; a try that was late sends with the new one", f"{TOKENS}::test_a_late_refusal_of_an_old_token_does_not_drop_the_new_one", "1; 40 at once with each client"),
+    Fault("E1034", "a token endpoint refuses or fails, and each request asks it again (compare neondatabase/mcp-server-neon#231, cortexkit/anthropic-auth#40)", "the failure is the answer for all, for the shortest wait of the destination; new credentials ask at once", f"{TOKENS}::test_a_failure_is_remembered_for_the_pause", "3"),
+    Fault("E1035", "an API refuses whatever token the endpoint gives", "at most one fetch in the shortest wait of the destination; the second 401 is the answer, and pauses the link", f"{TRY}::test_a_second_refusal_is_the_answer", CLIENTS),
+    Fault("E1036", "an endpoint gives the same token until its last second (compare wso2/api-manager#773, googleapis/google-cloud-cpp#8255)", "it is asked at half of what is left each time: less than 20 times in an hour", f"{TOKENS}::test_an_endpoint_that_gives_one_token_until_its_end_is_asked_seldom", "1"),
+    Fault("E1037", "a token lives for less than the minute by which it is renewed ahead (compare AFNetworking/AFOAuth2Manager#82)", "it is renewed at half of its life, and never for each event", f"{TOKENS}::test_a_token_is_renewed_while_it_still_works", "6"),
+    Fault("E1038", "`expires_in` is a text, 0, or missing (compare guillp/requests_oauth2client#26, ramosbugs/oauth2-rs#85, p2/OAuth2#27)", "a text counts as its number; without a number above 0 the token is used until a 401", f"{GRANT}::test_how_long_a_token_lives", "14"),
+    Fault("E1039", "the endpoint is away when the token is to be renewed", "the present token is used to its end, and the endpoint is asked the more often the less is left", f"{TOKENS}::test_a_renewal_that_fails_disturbs_nothing_while_the_token_lives", "1"),
+    Fault("E1040", "a client secret has `+`, `:` or `%`, which mean something else in the header (compare openid/AppAuth-Android#337, jumbojett/OpenID-Connect-PHP#230)", "both parts are encoded as in a form first (RFC 6749, 2.3.1); `client_auth = \"post\"` for an endpoint that doesn't decode them", f"{GRANT}::test_an_endpoint_reads_the_credentials_that_were_written", "fuzzed"),
+    Fault("E1041", "the answer of a token endpoint, or its error, gets into a log (compare open-webui/open-webui#29709, earendil-works/pi#7605)", "no byte of it is shown but the seven words of the RFC; a token has no readable form", f"{GRANT}::test_an_endpoint_that_refuses_pauses_the_link", "25 answers"),
+    Fault("E1042", "tokens are asked for without the proxy or the authorities of the destination (compare appsmithorg/appsmith#17114, mulesoft/mule#6250)", "both are used for the endpoint, too", f"{TOKENS}::test_the_proxy_of_the_destination_is_gone_through", "2"),
+    Fault("E1043", "the machine sleeps while a token is fetched, or between the two requests of a try", "nothing leaves that can't be over while the lease lasts", f"{TRY}::test_nothing_leaves_after_the_lease_could_end", CLIENTS),
+    Fault("E1044", "a receiver, or the token endpoint, echoes any secret in any form in which it is sent (compare zalando-incubator/authmosphere#233)", "masked in the log, each command, the metrics and the database", "tests/daemon/test_daemon_canaries.py::test_no_secret_gets_out", "9 canaries x 3 kinds x 19 places"),
+    Fault("E1045", "a repeat has the signature and the timestamp of the first try, or none (compare better-auth/better-auth#8844, sandbaseai/sandbase-harness#313, reapit/foundations#10219)", "each try is signed anew, over the same id and body", f"{LOGIN}::test_a_repeat_has_the_same_body_and_a_signature_of_its_own", "1"),
+    Fault("E1046", "a signing secret isn't base64, and a lenient decoder makes a short key of it (compare openai/openai-node#1887, corsairdev/corsair#1024)", "exit 78 with the line of the file, in a running daemon the old one signs on; without padding it is taken", f"{SIGNATURE}::test_what_is_no_secret_is_refused", "12"),
+    Fault("E1047", "a signing secret is written as `v1,whsec_…`, or is one for ed25519 (compare standard-webhooks/standard-webhooks#235)", "exit 78: it must begin with whsec_", f"{SIGNATURE}::test_what_is_no_secret_is_refused", "of those of E1046"),
+    Fault("E1048", "an id has a dot, which separates what is signed", "it is sent as %2E, so that no signature fits another id and time", f"{SIGNATURE}::test_a_dot_in_an_id_is_written_otherwise", "6; fuzzed"),
+    Fault("E1049", "a signing secret rotates while events are sent", "with both in its file each request has both signatures: no receiver misses one", f"{LOGIN}::test_a_signing_secret_rotates_without_a_gap", "1"),
+    Fault("E1050", "attributes of CloudEvents with spaces, `%` or umlauts go out unencoded (compare cloudevents/sdk-go#1331, cloudevents/sdk-java#748)", "encoded as the binding says, 3.1.3.2; what the specification forbids makes the event a dead letter", "tests/destination/test_cloudevents.py::test_a_receiver_reads_what_was_written", "fuzzed"),
+    Fault("E1051", "a client certificate is renewed, and the process shows the old one until it is restarted (compare nats-io/nats.go#1363, lance-format/lance#8456)", "noticed within seconds; half of a renewal isn't taken", f"{LOGIN}::test_a_renewed_certificate_is_shown_without_a_restart", "2 (each client)"),
+    Fault("E1052", "connections with the old certificate stay in use (compare linkerd/linkerd#1806)", "they are closed; the next event goes by a new one", f"{LOGIN}::test_a_renewed_certificate_is_shown_without_a_restart", "of those of E1051"),
+    Fault("E1053", "a key is encrypted, and OpenSSL asks the terminal for its password (compare varnish/hitch#273, ansible/ansible#53360)", "exit 78 with the command that writes it without; no question", f"{OWN}::test_what_cannot_be_used_is_refused", "14"),
+    Fault("E1054", "a certificate expires under a running daemon, and nginx answers 400 to each event (compare kubernetes/ingress-nginx#7176, openssl/openssl#14036)", "an alarm at 14 days; an expired one isn't shown, nothing is sent, the link is paused", f"{OWN}::test_one_that_has_expired_is_not_shown", CLIENTS),
+    Fault("E1055", "nginx doesn't accept the certificate, and says so with 400 (compare nginx/docker-nginx#175)", "its page counts as TLS that fails: the link is paused, no event dies (found by reading; before that, each became a dead letter until five in a row paused the link)", f"{OWN}::test_nginx_answers_400_for_one_that_it_does_not_accept", CLIENTS),
+    Fault("E1057", "the clock is wrong by more than five minutes, and each signature is refused, often with 400 (compare symfony/symfony#65699)", "the answer's Date shows it: the link is paused because of the clock, and no event dies (found by reading)", "tests/destination/test_proof.py::test_a_clock_that_is_wrong_is_no_events_fault", "6"),
+    Fault("E1056", "a receiver asks for the certificate only when it has read the path", "it is shown then (post-handshake authentication)", f"{OWN}::test_a_receiver_can_ask_later", CLIENTS),
+)  # fmt: skip
+
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "Network": NETWORK,
     "Answers": ANSWERS,
+    "Other APIs": OTHER_APIS,
+    "Proofs": PROOFS,
     "Process": PROCESS,
     "Disk": DISK,
     "Database": DATABASE,
@@ -659,6 +736,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 IN_SHORT = {
     "Network": "no listener, no such name, hangs, resets, half-open connections, wrong certificates",
     "Answers": "garbage, endless or early answers, a captive portal, any status with any headers",
+    "Other APIs": "rows that would break out of a header or a URL, secrets that rotate, leak or don't fit, statuses of any meaning",
+    "Proofs": "tokens that are revoked, refused or not to be had, signatures, certificates that expire or are renewed",
     "Process": "kill -9 and SIGSTOP at any moment, a second daemon, several of them, a lost lease, no /proc, a stuck log",
     "Disk": "power cuts, EIO and ENOSPC at any operation, a full disk, a removed or replaced file",
     "Database": "every order of transactions, lost connections, locks, missing tables and rights",

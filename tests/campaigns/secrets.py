@@ -3,7 +3,8 @@
 A receiver throws back whatever it is sent, in answers of every kind; a daemon logs at its most
 talkative; every command of the command line is run, with what makes it fail too. None of the
 canaries may turn up in a log, an error, a report, a metric, or what the system tells of a process;
-the API ID and the password not in the database either. A payload is shown where somebody asked for
+the API ID, the password and the secrets of another destination, of kind http, not in the database
+either. A payload is shown where somebody asked for
 that very event, and nowhere else.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from itertools import cycle
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from sqlalchemy import make_url
 
@@ -28,6 +30,11 @@ from tests.daemon.processes import until
 
 PAYLOAD = "canary-payload-93b1"
 PASSWORD = "canary-password-5c2e"
+IN_FILE, IN_URL = "canary-in-a-file-6d1f", "canary/in a url-7e2a"
+IN_TEXT, IN_QUERY = "canary-in-a-text-8f3b", "canary-in-a-query-9a4c"
+HTTP = (IN_FILE, IN_URL, quote(IN_URL, safe=""), quote_plus(IN_URL), IN_TEXT, IN_QUERY)
+"""The secrets of kind http, in the forms in which they are sent."""
+SECRETS = (API_ID, PASSWORD, *HTTP)
 _AT_ONCE = 4
 _STATUSES = (400, 401, 404, 409, 422, 429, 451, 500, 502, 503, 302, 511, 599, 999)
 # What serves, and what is to show or to hand over an event.
@@ -40,7 +47,7 @@ class Echo:
 
     def __init__(self) -> None:
         self._answers = cycle(self._all())
-        self.given = 0
+        self.given = self.given_to_http = 0
         self.accepts = False
 
     def __call__(self, request: RequestInfo) -> SandboxAnswer | InjectedFault | None:
@@ -49,6 +56,9 @@ class Echo:
             return None
         self.given += 1
         said = json.dumps(dict(request.headers)).encode() + b"\n" + request.payload
+        if "x-file" in request.headers:  # of kind http: what its URL has, which isn't passed on
+            self.given_to_http += 1
+            said += f"\n?k={quote(IN_URL, safe='')}&api_secret={IN_QUERY}".encode()
         answer = next(self._answers)
         if isinstance(answer, InjectedFault):
             return answer
@@ -82,10 +92,33 @@ def _writes(shop: Shop) -> None:
         PAYLOAD,
     )
     for number, document in enumerate([*[event] * 12, *bad]):
-        row = {"payload": json.dumps(document), "event_id": f"e-{number}", "key": f"k{number % 4}"}
-        insert = "INSERT INTO shipper_outbox (payload, event_id, ordering_key)"
-        as_json = "CAST(:payload AS json)" if not shop.is_sqlite else ":payload"
-        shop.execute(f"{insert} VALUES ({as_json}, :event_id, :key)", **row)
+        for to in ("default", "erp"):
+            row = {"payload": json.dumps(document), "event_id": f"e-{number}@{to}", "to": to}
+            insert = "INSERT INTO shipper_outbox (payload, event_id, destination, ordering_key)"
+            as_json = "CAST(:payload AS json)" if not shop.is_sqlite else ":payload"
+            values = f"VALUES ({as_json}, :event_id, :to, :key)"
+            shop.execute(f"{insert} {values}", key=f"k{number % 4}", **row)
+
+
+def _erp(shop: Shop, directory: Path) -> str:
+    """Return the configuration of a destination of kind http, after writing its secrets."""
+    for name, text in (("in_file", IN_FILE), ("in_url", IN_URL), ("api", API_ID)):
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o600)
+    return f"""
+[destinations.erp]
+kind = "http"
+url = "{shop.sandbox.events_url}?k={{secret:hook}}&api_secret={IN_QUERY}"
+retry = {{min_delay = "20ms", max_delay = "100ms", probe_max_delay = "100ms", max_attempts = 3}}
+timeout = "500ms"
+[destinations.erp.headers]
+x-api-id = {{ file = "api" }}
+x-file = {{ file = "in_file" }}
+x-api-key = "{IN_TEXT}"
+x-both = "{{secret:hook}} {{event_id}}"
+[destinations.erp.secrets]
+hook = {{ file = "in_url" }}
+"""
 
 
 async def leaks(url: str, directory: Path) -> Figures:
@@ -101,7 +134,8 @@ async def leaks(url: str, directory: Path) -> Figures:
         if not shop.is_sqlite:
             shop.url = make_url(url).set(password=PASSWORD).render_as_string(hide_password=False)
         web = directory / "web.sock"
-        shop.configure(retry={"max_attempts": 3}, more=f'[web]\nlisten = "unix:{web}"', timeout=0.5)
+        more = f'{_erp(shop, directory)}[web]\nlisten = "unix:{web}"'
+        shop.configure(retry={"max_attempts": 3}, more=more, timeout=0.5)
         launcher = await stack.enter_async_context(Launcher(directory))
         daemon = await launcher.start("run", "-v", "-c", str(shop.config))
         await until(lambda: echo.has_given_all or not daemon.is_alive, 60)
@@ -115,9 +149,10 @@ async def leaks(url: str, directory: Path) -> Figures:
         daemon.signal(signal.SIGTERM)
         figures.expect(await daemon.ended() == 0, "the daemon didn't end well")
         looker.look("the daemon's log", daemon.stderr + daemon.stdout)
+        figures.expect(echo.given_to_http > len(_STATUSES), "the kind http had few answers")
         figures.expect("delivery." in daemon.stderr, "the log wasn't talkative")
         for where, text in _database(shop, directory):
-            looker.look(where, text, API_ID, PASSWORD)
+            looker.look(where, text, *SECRETS)
     return figures
 
 
@@ -130,7 +165,7 @@ class _Looker:
     def look(self, where: str, text: str, *canaries: str) -> None:
         """Note every canary that a text holds; all of them, unless some are named."""
         self._figures.tried["texts"] += 1
-        for canary in canaries or (API_ID, PAYLOAD, PASSWORD):
+        for canary in canaries or (*SECRETS, PAYLOAD):
             if canary in text:
                 at = text.index(canary)
                 self._figures.fault(f"{canary} in {where}: …{text[max(0, at - 150) : at + 60]}…")
@@ -173,17 +208,17 @@ async def _commands(shop: Shop, launcher: Launcher, looker: _Looker, directory: 
     for command in COMMANDS:
         if command.words in _NOT_RUN:
             continue
-        canaries = [API_ID, PASSWORD, *([] if command.words in _SHOWS_EVENTS else [PAYLOAD])]
+        canaries = [*SECRETS, *([] if command.words in _SHOWS_EVENTS else [PAYLOAD])]
         words = command.words.split()
         for arguments in more.get(command.words, [()]):
             shows = PAYLOAD in canaries and "--remote" in arguments
-            wanted = [API_ID, PASSWORD] if shows else canaries
+            wanted = list(SECRETS) if shows else canaries
             for options in ((), ("--json", "-v")) if shop.is_sqlite else (("-v",),):
                 runs.append(((*words, *arguments, *options, "-c", str(shop.config)), wanted))
         if not shop.is_sqlite:
             continue
         first = more.get(command.words, [()])[0]
-        runs.append(((*words, *first, "-c", str(unreachable)), [API_ID, PASSWORD]))
+        runs.append(((*words, *first, "-c", str(unreachable)), list(SECRETS)))
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def run(line: tuple[str, ...], wanted: list[str]) -> None:

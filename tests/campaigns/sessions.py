@@ -297,7 +297,7 @@ _SEEN = (
 
 def _settings(url: str) -> Settings:
     one = DestinationSettings(
-        "default", "http://127.0.0.1/default", Secret("x"), timeout=TIMEOUT, max_in_flight=4
+        "default", "http://127.0.0.1/default", api_id=Secret("x"), timeout=TIMEOUT, max_in_flight=4
     )
     return Settings(
         DatabaseSettings(url),

@@ -121,6 +121,7 @@ TOUCHES: Final[Mapping[str, tuple[Touch, ...]]] = {
         ("config/builder.py", "_is_hidden", "FilePath().parse(given.raw, given.base).open", 1),
         ("config/secret.py", "read_secret", "path.open", 1),
         ("config/toml.py", "read", "path.open", 1),
+        ("destination/own_certificate.py", "_read", "file.open", 1),
         ("destination/tls.py", "_trust", "file.read_bytes", 1),
     ),
     NAMED_DIRECTORY: (

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from shipper.cli.input.documents import split
 from shipper.cli.setup.template import example, render
-from shipper.config import load
+from shipper.config import DestinationSettings, load
 from shipper.errors import ConfigError, ShipperError
 from shipper.policy.outcome import Fault, Reply
 from tests.cli.command_line import DEADLINE, VIEW, Home, next_line
@@ -227,11 +227,12 @@ def test_a_remote_answer_is_judged_by_its_violations(
     """The vendor documents no status: a list of objects counts with any, an empty 2xx is a yes."""
     from shipper.cli.commands.validate import judged
 
+    settings = DestinationSettings("default", "http://127.0.0.1:9/e")
     if isinstance(found, int):
-        assert len(judged(answer, "default", lambda: 0.0)) == found
+        assert len(judged(answer, settings, lambda: 0.0)) == found
     else:
         with pytest.raises(found):
-            judged(answer, "default", lambda: 0.0)
+            judged(answer, settings, lambda: 0.0)
 
 
 # -- check and config show --------------------------------------------------------------------

@@ -46,8 +46,8 @@ def test_every_dependency_has_its_line(home: Home) -> None:
     names = [line[2:].split("  ")[0] for line in ran.out.splitlines() if " fix: " not in line]
     assert names == [
         "config", "user", "directory", "file", "file system", "schema", "daemon", "link default",
-        "oldest", "library", "journal", "WAL", "disk", "reserve", "budget", "proxy default",
-        "name default",
+        "oldest", "library", "journal", "WAL", "disk", "reserve", "budget", "request default",
+            "proxy default", "name default",
         "TLS default", "API default", "clock default", "unit",
     ]  # fmt: skip
     assert " warnings, " in ran.err

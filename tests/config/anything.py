@@ -15,7 +15,9 @@ _CANARY = "hush-canary"
 
 _NAMES = sorted({part for path, _ in every_setting() for part in path} - {"*"})
 _SECTIONS = ["database", "destinations", "destinations.default", "destinations.default.retry",
-             "destinations.other", "validation", "retention", "schedule", "log"]  # fmt: skip
+             "destinations.other", "validation", "retention", "schedule", "log",
+             "destinations.default.headers", "destinations.default.secrets",
+             "destinations.default.answers"]  # fmt: skip
 _VALUES = st.one_of(
     st.sampled_from(['"postgres://u@h/db"', '"1h"',
                      '"https://h/"', "[]", '["* * * * *"]', "{}", "1979-05-27", "inf", "nan"]),
@@ -29,16 +31,22 @@ _VALUES = st.one_of(
 _KEYS = st.one_of(st.sampled_from(_NAMES), st.text(max_size=9).map(json.dumps))
 _HEADERS = st.one_of(st.sampled_from(_SECTIONS), _KEYS).map(lambda name: f"[{name}]")
 _SECRETS = st.tuples(
-    st.sampled_from(["url", "api_id", "proxy", "ap_id"]),
+    st.sampled_from(["url", "api_id", "proxy", "ap_id", "x-api-key", "token", "hook_key"]),
     st.sampled_from([" = ", "=", " "]),
     st.sampled_from(
         [_CANARY, f'"{_CANARY}"', f'"https://u:{_CANARY}@h/"', f'"x://{_CANARY}', f'"""{_CANARY}']
     ),
 ).map("".join)
 _LINES = st.one_of(_HEADERS, _SECRETS, st.tuples(_KEYS, _VALUES).map(" = ".join))
+_HTTP = [
+    '[database]\nurl = "postgres://u@h/db"\n[destinations.default]\nkind = "http"',
+    'url = "https://h/{type}?k={secret:hook}&api_key=hush-canary"',
+    "[destinations.default.headers]",
+]
 DOCUMENTS = st.one_of(
     st.binary(max_size=200),
     st.lists(_LINES).map(lambda lines: "\n".join(lines).encode()),
+    st.lists(_LINES).map(lambda lines: "\n".join([*_HTTP, *lines]).encode()),
 )
 VARIABLES = st.dictionaries(
     st.one_of(

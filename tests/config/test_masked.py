@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shipper.policy.outcome import EXCERPT_CHARS, Reply, excerpt, masked
+from shipper.policy.masking import _spellings, masked
+from shipper.policy.outcome import EXCERPT_CHARS, Reply, excerpt
 
 SECRET = "s3cr&t-Id/42+x=="
 SPELLINGS: dict[str, Callable[[str], str]] = {
@@ -59,7 +60,7 @@ def test_a_secret_is_masked_in_every_usual_spelling(spelling: str, around: str) 
     spelled = SPELLINGS[spelling](SECRET)
     core = SPELLINGS[spelling](SECRET) if "64" not in spelling and "Basic" not in spelling else ""
     told = masked(
-        Reply(401, body=around.format(*[spelled] * 3).encode(), location=f"/?{spelled}"), SECRET
+        Reply(401, body=around.format(*[spelled] * 3).encode(), location=f"/?{spelled}"), (SECRET,)
     )
     shown = f"{excerpt(told.body)} {told.location}"
     assert "****" in told.body.decode()
@@ -81,7 +82,7 @@ def test_whatever_the_secret_is(secret: str, before: str, spelling: str) -> None
     assume(
         body.find(spelled) == len(body) - len(spelled)
     )  # else a mask takes part of what is before
-    told = masked(Reply(401, body=body), secret)
+    told = masked(Reply(401, body=body), (secret,))
     assert spelled[2:-4] not in told.body.replace(before.encode("utf-8", "replace"), b"")
     assert secret.encode() not in told.body
 
@@ -95,7 +96,7 @@ def test_a_secret_at_the_end_of_what_is_looked_at_is_not_cut_in_two(size: int) -
         SPELLINGS["percent signs twice"](SECRET),
     ):
         body = (unit * (size // len(unit) + 1))[:size].encode()
-        told = masked(Reply(401, body=body), SECRET, 16 * EXCERPT_CHARS)
+        told = masked(Reply(401, body=body), (SECRET,), 16 * EXCERPT_CHARS)
         assert unit[:6] not in told.body.decode()
 
 
@@ -104,10 +105,53 @@ def test_a_secret_at_the_end_of_what_is_looked_at_is_not_cut_in_two(size: int) -
 )
 def test_no_answer_takes_long_to_be_looked_at(body: bytes) -> None:
     """What is looked at is bounded; so is what is tried at each place."""
-    assert masked(Reply(401, body=body), SECRET, 16 * EXCERPT_CHARS).body
+    assert masked(Reply(401, body=body), (SECRET,), 16 * EXCERPT_CHARS).body
 
 
 def test_a_short_secret_is_not_found_by_chance() -> None:
     """Three bytes are four characters of base64, which are in any text."""
     body = b"YWJj and 616263 and abc"
-    assert masked(Reply(401, body=body), "abc").body == b"YWJj and 616263 and ****"
+    assert masked(Reply(401, body=body), ("abc",)).body == b"YWJj and 616263 and ****"
+
+
+def test_all_secrets_of_a_destination_are_masked() -> None:
+    """Also if one is a part of another, or one ends the other's beginning."""
+    secrets = ("key-1", "token-key-1-long", "s/e c")
+    told = masked(Reply(401, body=b"no token-key-1-long, key-1, s%2Fe%20c or s/e c"), secrets)
+    assert told.body == b"no ****, ****, **** or ****"
+    again = masked(Reply(302, location="https://l.example/?t=s%2Fe+c+key-1"), secrets)
+    assert again.location == "https://l.example/?t=****+****"
+    cut = masked(Reply(500, body=b"x" * 7990 + b"token-key-1-long"), secrets, 16 * EXCERPT_CHARS)
+    assert b"token" not in cut.body
+
+
+LONG = "eyJhbGciOiJSUzI1NiJ9." + "aB3_-~x/+=" * 190
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_long_secret_is_masked_in_every_usual_spelling(spelling: str) -> None:
+    """Such as an access token of two thousand characters; what is before it stays."""
+    told = masked(Reply(401, body=f"no token {SPELLINGS[spelling](LONG)}!".encode()), (LONG,))
+    assert told.body.startswith(b"no token ")
+    assert b"****" in told.body
+    assert len(told.body) < 100
+    plain = masked(Reply(401, body=f"no token {LONG}, nor another".encode()), (LONG,))
+    assert plain.body == b"no token ****, nor another"
+
+
+def test_a_long_secret_costs_little() -> None:
+    """Its pattern would otherwise take seconds to compile, between the answers of other APIs."""
+    short, long = (len(_spellings(LONG[:size])) for size in (64, len(LONG)))
+    assert long < 2 * short + 15 * len(LONG)
+
+
+@pytest.mark.parametrize("cut", [1, 23, 50, 1800])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_long_secret_at_the_end_of_what_is_read_leaves_nothing(spelling: str, cut: int) -> None:
+    """Of its beginning in any spelling, and there is something left to read before it."""
+    spelled = SPELLINGS[spelling](LONG)
+    most = 16 * EXCERPT_CHARS
+    body = ("x" * (most - cut) + spelled + "y" * most).encode()
+    told = masked(Reply(401, body=body), (LONG,), most)
+    assert len(told.body) > EXCERPT_CHARS
+    assert set(told.body) <= set(b"x*")

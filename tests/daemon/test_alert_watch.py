@@ -1,19 +1,23 @@
 """What the alarms' watch believes: only what has just been seen."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from shipper.config import Settings
+from shipper.config.destination import ClientTlsSettings
 from shipper.drain.tally import Tally
-from shipper.observe.alarms import APART, CALM, LOST_FOR, Alarms
+from shipper.observe.alarms import APART, CALM, LOST_FOR, WORSE_EVERY, Alarms
 from shipper.observe.alerts import AlarmWatch
 from shipper.observe.health import Health
 from shipper.observe.role import Role
 from shipper.observe.survey import ASK_EVERY, Survey
 from shipper.policy.shares import NOTHING, WHOLE
 from shipper.store.db.transactions import writing
+from tests.destination.certificates import issued
+from tests.destination.test_own_certificate import AUTHORITY, files
 from tests.observe.clocks import Hand
 from tests.observe.test_survey import insert, settings_for
 
@@ -28,7 +32,7 @@ def watch(
     """Return a watch over a drain that turns."""
     tally = tally or Tally(clock.monotonic())
     health = Health(_Turning(), tally, clock)
-    return AlarmWatch(settings.alerts, {}, tally, health=health, survey=survey, clock=clock)
+    return AlarmWatch(settings, {}, tally, health=health, survey=survey, clock=clock)
 
 
 async def test_all_is_well_only_as_long_as_somebody_sees_that(
@@ -115,4 +119,21 @@ async def test_a_night_in_which_the_machine_slept_is_no_alarm(
         clock.now += LOST_FOR / 4
     [notice] = await watching.look(alarms)
     assert (notice.condition.alarm, notice.change) == ("database", "started")
+    await survey.aclose()
+
+
+async def test_a_certificate_that_ends_soon_is_an_alarm(sqlite_url: str, tmp_path: Path) -> None:
+    """As its file has it when the configuration is applied."""
+    clock, settings = Hand(), settings_for(sqlite_url, tmp_path)
+    own = files(tmp_path, issued(AUTHORITY, names=()))
+    shown = replace(settings.destinations["default"], kind="http", tls=ClientTlsSettings(*own))
+    settings = replace(settings, destinations={"default": shown})
+    survey = Survey(settings, clock)
+    watching, alarms = watch(settings, survey, clock), Alarms()
+    told = []
+    for days in (15, 13, -1):
+        clock.now += WORSE_EVERY
+        clock.offset = own.ends() - days * 86400.0 - clock.now
+        told.append([(one.condition.alarm, one.change) for one in await watching.look(alarms)])
+    assert told == [[], [("certificate", "started")], [("certificate", "worse")]]
     await survey.aclose()

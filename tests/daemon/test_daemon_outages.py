@@ -81,7 +81,7 @@ async def test_a_new_api_id_is_noticed_without_a_restart(shop: Shop) -> None:
     daemon = await shop.started()
     row = await shop.link_is("paused")
     where = shop.sandbox.events_url.split("/")[2]
-    assert row.reason == f"http-401: the API ID is wrong or was revoked ({where})"
+    assert row.reason == f"http-401: the API ID, key or token is wrong or was revoked ({where})"
     file.write_text(API_ID + "\n", "utf-8")
     await daemon.told("credential.changed", destination="default")
     await shop.settled()

@@ -19,11 +19,15 @@ CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 @dataclass
 class Request:
-    """What arrived: the first line, the headers by lower-case name, the body."""
+    """What arrived: the first line, the headers by lower-case name, the body.
+
+    `names` are those of the headers, as they were written.
+    """
 
     line: str
     headers: dict[str, str]
     body: bytes
+    names: tuple[str, ...] = ()
 
 
 @dataclass
@@ -56,8 +60,9 @@ class Talk:
     async def head(self) -> Request:
         """Read the head of a request; raises IncompleteReadError at the end of the connection."""
         first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("ascii").split("\r\n")
-        fields = (line.partition(":") for line in lines if line)
-        request = Request(first, {k.lower(): v.strip() for k, _, v in fields}, b"")
+        fields = [line.partition(":") for line in lines if line]
+        names = tuple(name for name, *_ in fields)
+        request = Request(first, {k.lower(): v.strip() for k, _, v in fields}, b"", names)
         self.server.requests.append(request)
         return request
 

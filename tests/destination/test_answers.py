@@ -16,9 +16,9 @@ from tests.destination.servers import (
     refusing_early,
     serving,
 )
-from tests.destination.ways import Way, each_way, words
+from tests.destination.ways import Way, each_way_and_kind, words
 
-pytestmark = each_way
+pytestmark = each_way_and_kind
 PAYLOAD = b'{"type":"order"}'
 
 
@@ -154,7 +154,7 @@ def test_an_early_refusal_is_heard(way: Way, size: int) -> None:
 
     async def body() -> None:
         async with serving(refusing_early) as server, way.to(server.url) as destination:
-            assert words(await destination.send("e", b"x" * size, "k")) == "413"
+            assert words(await destination.send("e", b'{"type":"order"}'.ljust(size), "k")) == "413"
 
     way.run(body())
 

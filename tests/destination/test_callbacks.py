@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from shipper.destination import Destination
 from shipper.policy.outcome import UnderWay
 from tests.destination.servers import ACCEPTED, Talk, accepting, full_backlog, hanging, serving
 from tests.destination.test_connections import PAYLOAD, an_attempt, way_to
-from tests.destination.ways import DEADLINE, Way, each_of_ours, each_way, words
+from tests.destination.ways import DEADLINE, Sender, Way, each_of_ours, each_way, words
 from tests.laps import laps
 
 
@@ -26,7 +25,7 @@ class Called:
         self.answers.append(answer)
         self.whole.set()
 
-    def begin(self, destination: Destination, event_id: str = "e", api_id: str = "k") -> UnderWay:
+    def begin(self, destination: Sender, event_id: str = "e", api_id: str = "k") -> UnderWay:
         """Begin a try that calls this."""
         begun = destination.begin(event_id, PAYLOAD, api_id, self)
         assert not self.answers  # no caller is called back before it knows what has begun

@@ -37,9 +37,9 @@ from tests.destination.servers import (
     tunnelling,
     unused_port,
 )
-from tests.destination.ways import DEADLINE, GRACE, PATIENCE, Way, each_way, words
+from tests.destination.ways import DEADLINE, GRACE, PATIENCE, Way, each_way_and_kind, words
 
-pytestmark = each_way
+pytestmark = each_way_and_kind
 PAYLOAD = b'{"type":"order"}'
 
 

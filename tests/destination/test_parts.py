@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shipper.destination import Destination
-from shipper.destination.client import idempotency_key
 from shipper.destination.faults import fault
+from shipper.destination.form import EightSelectForm, idempotency_key
 from shipper.destination.httpx_transport import HttpxTransport
 from shipper.destination.request import NotHttpError
+from shipper.destination.tls import Trust
 from shipper.destination.transport import FastTransport
 from shipper.errors import ConfigError
 
@@ -33,7 +34,12 @@ def a_destination(
 ) -> Destination:
     """Make a destination that is never opened."""
     return Destination(
-        url=url, timeout=1, max_in_flight=1, proxy=proxy, ca_file=ca_file, transport=transport
+        EightSelectForm(url),
+        timeout=1,
+        max_in_flight=1,
+        proxy=proxy,
+        trust=Trust(ca_file),
+        transport=transport,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from shipper.destination import patience
 from tests.destination.servers import ACCEPTED, CHUNKED, accepting, serving
-from tests.destination.ways import DEADLINE, WAYS, Way, each_way, words
+from tests.destination.ways import DEADLINE, WAYS, Way, each_way_and_kind, words
 from tests.laps import laps
 from tests.needs import missing
 
@@ -104,7 +104,7 @@ async def _answer_of(way: Way, answer: bytes, stall: Stall) -> str:
             return words(await trying)
 
 
-@each_way
+@each_way_and_kind
 @pytest.mark.parametrize("stall", [_in_a_task, _in_a_reader])
 @each_answer
 def test_an_answer_that_came_while_the_loop_stood_still_counts(
@@ -134,7 +134,7 @@ def test_a_deadline_that_does_not_let_the_loop_read_would_repeat(
     assert found == ["timeout maybe"]
 
 
-@each_way
+@each_way_and_kind
 @pytest.mark.parametrize("moment", [0, 1, 3, 6])
 def test_nothing_is_sent_after_its_deadline(way: Way, moment: int) -> None:
     """A loop that stood still while it connected: the lease may be over, and another daemon sends.

@@ -11,6 +11,7 @@ import pytest
 from shipper.destination import Destination
 from shipper.destination.dial import reach
 from shipper.destination.faults import Peer, fault
+from shipper.destination.form import EightSelectForm
 from shipper.destination.webhook import Hook
 from shipper.policy.outcome import Fault, Reply, classify
 from tests.destination.certificates import issued, showing
@@ -205,7 +206,7 @@ def test_a_redirect_is_told_with_where_it_points_to(way: Way) -> None:
 )
 def test_the_port_is_said_also_where_it_goes_without_saying(url: str, where: str) -> None:
     """An operator can type `api.example:443` into a firewall."""
-    assert Destination(url=url, timeout=1.0, max_in_flight=1).where == where
+    assert Destination(EightSelectForm(url), timeout=1.0, max_in_flight=1).where == where
 
 
 async def test_every_address_that_was_tried_is_named() -> None:

@@ -100,9 +100,9 @@ def operating(place: Place, lines: Lines) -> None:
 
 def sandbox(place: Place, lines: Lines) -> None:
     """Start the sandbox; only the port is another, because tests run at once."""
-    [line] = lines
-    with place.home().receiving(*shlex.split(line)[2:]):
-        pass
+    for line in lines:
+        with place.home().receiving(*shlex.split(line)[2:]):
+            pass
 
 
 def moving(place: Place, lines: Lines) -> None:

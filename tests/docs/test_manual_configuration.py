@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from shipper.config.settings import Named, Settings, every_setting, members
+from shipper.config.members import Named, members
+from shipper.config.settings import Settings, every_setting
 from shipper.config.types import Choice, Rate, Seconds, Size, ValueType, Whole, host_name
 from shipper.wording.quantities import duration
 
@@ -43,6 +44,8 @@ def default(path: Name, kind: ValueType) -> str:
         return "required"
     if field.default is None and not isinstance(kind, Seconds):
         return "unset"
+    if field.default == "":
+        return '`""`'
     return f"`{kind.show(field.default)}`"
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from tests.docs.documents import blocks, tagged
+from tests.docs.documents import TEXT, blocks, tagged
 from tests.docs.runtimes import libpq_url, node, pdo_dsn, php, psql, python, sqlite_shell
 
 # What a careless writer would get wrong: other alphabets, escapes, a number with a fraction.
@@ -121,7 +121,13 @@ WRITERS: dict[tuple[str, str], tuple[str, Callable[[str], str]]] = {
 }
 LANGUAGES = {language for language, _ in WRITERS} | {"sql", "ts"}
 # Blocks that bring their own events; each has a test of its own below.
-OTHERS = {("sql", "sqlite-shell"), ("sql", "psql"), ("python", "outbox")}
+OTHERS = {
+    ("sql", "sqlite-shell"),
+    ("sql", "psql"),
+    ("sql", "fan-out"),
+    ("python", "outbox"),
+    ("python", "destinations"),
+}
 NO_WRITERS = {("ts", "prisma")}
 
 
@@ -205,3 +211,21 @@ def test_the_outbox_writes_both_events_in_order(database_url: str) -> None:
     assert [event["type"] for event in events] == ["interact", "order"]
     assert [row[2:] for row in rows] == [("default", user, "pending", 0, None, None)] * 2
     assert rows[1].event_id == "order-W-4711"
+
+
+def test_the_outbox_writes_a_row_for_each_destination(database_url: str) -> None:
+    """With the ids that the chapter names."""
+    script = (
+        "import os\nfrom sqlalchemy import create_engine\nfrom sqlalchemy.orm import Session\n"
+        "from shipper import Outbox\n"
+        f"session, event = Session(create_engine(os.environ['DB_URL'])), {EVENT!r}\n"
+        f"{tagged('python', 'destinations')}\nsession.commit()\nsession.close()"
+    )
+    python(script, DB_URL=database_url)
+    found = [(row.event_id, row.destination) for row in written(database_url)]
+    assert found == [
+        ("order-4711", "default"),
+        ("order-4711@erp", "erp"),
+        ("order-4711@ga4", "ga4"),
+    ]
+    assert "`order-4711`, `order-4711@erp`, `order-4711@ga4`" in TEXT

@@ -33,7 +33,7 @@ HOUR = 3600.0
 def _settings(*names: str) -> Any:
     """Return as much of the settings as these checks look at."""
     url = "http://127.0.0.1:9/e"
-    named = {n: DestinationSettings(n, url, Secret("x")) for n in names or ("default",)}
+    named = {n: DestinationSettings(n, url, api_id=Secret("x")) for n in names or ("default",)}
     return SimpleNamespace(
         destinations=named, path=None, origins={}, alerts=AlertSettings(oldest_pending=HOUR)
     )

@@ -13,11 +13,22 @@ import trustme
 from shipper.advice import where_of
 from shipper.clock import SystemClock
 from shipper.config import DestinationSettings, Secret
+from shipper.config.destination import AuthSettings, ClientTlsSettings
 from shipper.doctor import network
 from shipper.doctor.network import check_destination
 from shipper.doctor.result import CheckLevel, CheckResult
-from shipper.sandbox import Sandbox
-from tests.destination.servers import Script, answering, mute, serving, tunnelling, unused_port
+from shipper.sandbox import AnyApi, Chaos, OAuthClient, Sandbox
+from tests.destination.certificates import issued
+from tests.destination.servers import (
+    ACCEPTED,
+    Script,
+    answering,
+    mute,
+    serving,
+    tunnelling,
+    unused_port,
+)
+from tests.destination.test_own_certificate import AUTHORITY, SERVER, asking_for_one, files
 
 API_ID = "canary-api-id-7f3a"
 
@@ -69,7 +80,7 @@ async def test_all_is_well_with_the_sandbox() -> None:
     try:
         found = await _examine(sandbox.events_url)
         assert set(_levels(found).values()) == {"ok"}
-        assert list(found) == ["proxy", "name", "TLS", "API", "clock"]
+        assert list(found) == ["request", "proxy", "name", "TLS", "API", "clock"]
         assert not sandbox.ledger.visits
         assert found["name"].text == "127.0.0.1 is an address; no name to resolve"
         assert "is on this machine" in found["TLS"].text
@@ -149,7 +160,13 @@ async def test_nobody_there_is_a_finding() -> None:
 async def test_a_name_that_nobody_knows_is_a_finding() -> None:
     """As on a machine without a network. Each line names the host."""
     found = await _examine("https://shop.invalid/e")
-    assert _levels(found) == {"proxy": "ok", "name": "fault", "TLS": "fault", "API": "fault"}
+    assert _levels(found) == {
+        "request": "ok",
+        "proxy": "ok",
+        "name": "fault",
+        "TLS": "fault",
+        "API": "fault",
+    }
     assert "shop.invalid can't be resolved" in found["name"].text
     assert found["TLS"].text.startswith("shop.invalid:443 can't be reached: ")
     assert all(finding.fix for finding in found.values() if finding.level is CheckLevel.FAULT)
@@ -272,7 +289,13 @@ async def test_a_proxy_is_named_without_its_password() -> None:
         )
     assert "user:****@127.0.0.1" in found["proxy"].text
     assert "s3cret" not in str(found)
-    assert _levels(found) == {"proxy": "ok", "name": "ok", "TLS": "ok", "API": "ok"}
+    assert _levels(found) == {
+        "request": "ok",
+        "proxy": "ok",
+        "name": "ok",
+        "TLS": "ok",
+        "API": "ok",
+    }
 
 
 async def test_a_proxy_of_the_environment_is_told_to_be_left_alone(
@@ -282,3 +305,106 @@ async def test_a_proxy_of_the_environment_is_told_to_be_left_alone(
     monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cret@proxy:3128")
     found = await _examine("http://127.0.0.1:9/e")
     assert found["proxy"].text == "none; $HTTPS_PROXY is set, but shipper doesn't use it"
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "text"),
+    [
+        (90, "ok", "is valid for 90 more days"),
+        (14, "ok", "is valid for 14 more days"),
+        (13, "warning", "is valid for 13 more days"),
+        (-1, "fault", "has expired on "),
+    ],
+)
+async def test_the_days_of_its_own_certificate(
+    days: int, level: str, text: str, tmp_path: Path
+) -> None:
+    """Before its end, so that there is time to renew it."""
+    holder = issued(AUTHORITY, names=(), days=(-30, days))
+    tls = ClientTlsSettings(*files(tmp_path, holder))
+    async with serving(answering(ACCEPTED), asking_for_one(tmp_path)) as server:
+        found = await _examine(server.url, off=-60.0, kind="http", tls=tls, api_id=None)
+    assert found["certificate"].level.value == level
+    assert text in found["certificate"].text
+    assert str(tmp_path / "own.pem") in found["certificate"].text
+
+
+async def test_an_own_certificate_that_cannot_be_used(tmp_path: Path) -> None:
+    """What the daemon would refuse is a fault here, with the same words."""
+    own = files(tmp_path, issued(AUTHORITY, names=()))
+    own.key_file.write_bytes(SERVER.key_pem())
+    tls = ClientTlsSettings(*own)
+    found = await _examine("https://127.0.0.1:1/", kind="http", tls=tls, api_id=None)
+    assert found["certificate"].level.value == "fault"
+    assert "the key doesn't belong to the certificate" in found["certificate"].text
+
+
+# -- destinations of kind http ----------------------------------------------------------------
+
+
+async def _asked_for_a_token(
+    tmp_path: Path, secret: str, chaos: str = ""
+) -> tuple[Mapping[str, CheckResult], int]:
+    """Return what is found with an OAuth2 secret, and how many tokens there were."""
+    file = tmp_path / "secret"
+    file.write_text(secret)
+    file.chmod(0o600)
+    api = AnyApi(client=OAuthClient("shop", CANARY, 60.0))
+    assert api.tokens is not None
+    sandbox = Sandbox(api=api, chaos=Chaos.parse(chaos))
+    async with sandbox.serve() as url:
+        auth = AuthSettings(
+            "oauth2", token_url=f"{url}/oauth/token", client_id="shop", client_secret_file=file
+        )
+        found = await _examine(f"{url}/orders/{{event_id}}", kind="http", api_id=None, auth=auth)
+    assert sandbox.ledger.summary().accepted == 0
+    assert CANARY not in str(found)
+    assert secret not in str(found)
+    return found, api.tokens.given
+
+
+CANARY = "canary-client-secret-7f3a"
+
+
+async def test_an_http_api_gets_no_request_but_for_a_token(tmp_path: Path) -> None:
+    """Each request to it would be an event; the token endpoint is asked once."""
+    found, given = await _asked_for_a_token(tmp_path, CANARY)
+    assert set(_levels(found).values()) == {"ok"}
+    assert list(found) == ["request", "proxy", "name", "TLS", "API", "token"]
+    assert found["request"].text.startswith("POST http://127.0.0.1:")
+    assert "/orders/{event_id} with accept: */*; " in found["request"].text
+    assert found["request"].text.endswith("authorization: Bearer ****; idempotency-key: {event_id}")
+    assert found["API"].text == "not asked: each request to it is an event"
+    assert found["token"].text.endswith(" gives tokens")
+    assert given == 1
+
+
+@pytest.mark.parametrize(
+    ("secret", "chaos", "fix"),
+    [
+        ("wrong-secret", "", "client_id"),
+        (CANARY, "500:1@/oauth/token", "token_url"),
+        (CANARY, "drop:1@/oauth/token", "token_url"),
+    ],
+)
+async def test_a_token_endpoint_that_gives_none_is_said_so(
+    tmp_path: Path, secret: str, chaos: str, fix: str
+) -> None:
+    """With what to do about it."""
+    found, given = await _asked_for_a_token(tmp_path, secret, chaos)
+    assert found["token"].level is CheckLevel.FAULT
+    assert fix in (found["token"].fix or ""), found["token"]
+    assert given == 0
+
+
+async def test_a_secret_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
+    """Nothing is asked then."""
+    auth = AuthSettings(
+        "oauth2",
+        token_url="http://127.0.0.1:9/t",
+        client_id="shop",
+        client_secret_file=tmp_path / "none",
+    )
+    found = await _examine("http://127.0.0.1:9/e", kind="http", api_id=None, auth=auth)
+    assert found["token"].level is CheckLevel.FAULT
+    assert "none" in found["token"].text

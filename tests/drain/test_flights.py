@@ -7,9 +7,12 @@ from unittest.mock import patch
 
 import pytest
 
+from shipper.config.secrets import Secrets
 from shipper.drain import courier
 from shipper.drain.route import Route
-from shipper.policy.outcome import Fault, Reply
+from shipper.policy.delivery import Status
+from shipper.policy.event import Event
+from shipper.policy.outcome import Fault, Invalid, Reply
 from shipper.store.drain.messages import LinkRow, PendingRow
 from tests.drain.test_route import WALL, Clock, event, route, see
 
@@ -22,12 +25,10 @@ class Hand:
         self.done: dict[str, Callable[[Any], None]] = {}
         self.cancelled: list[str] = []
 
-    def begin(
-        self, event_id: str, _payload: bytes, _api_id: str, done: Any, _until: float
-    ) -> "_Begun":
+    def begin(self, event: Event, _secrets: Secrets, done: Any, _until: float) -> "_Begun":
         """Begin a try."""
-        self.done[event_id] = done
-        return _Begun(self, event_id)
+        self.done[event.event_id] = done
+        return _Begun(self, event.event_id)
 
     async def aclose(self) -> None:
         """Close nothing."""
@@ -80,6 +81,24 @@ def test_answers_in_any_order_go_to_their_own_events() -> None:
     ended = {item.record.event.event_id: item.outcome.cause for item in one.flights.take_ended()}
     assert ended == {"e3": "accepted", "e1": "http-422", "e2": "closed"}
     assert (one.in_flight, one.flights.under_way, one.flights.bug) == (3, {}, None)
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+def test_events_that_no_request_can_be_made_from_say_nothing_about_the_link(
+    is_down: bool,  # noqa: FBT001
+) -> None:
+    """However many: each is a dead letter, the link stays as it is, and the next may be tried."""
+    hand = Hand()
+    one = flying(hand, 8, is_down=is_down)
+    before, became = one.link.state, []
+    for row in range(1, 9):
+        hand.done[f"e{row}"](Invalid("unbuildable", "the event has no ordering_key"))
+        for item in one.flights.take_ended():
+            became.append(item.record.verdict.status)
+            one.recorded(item)
+        one.start(inf)
+    assert became == [Status.DEAD] * 8
+    assert (one.link.state, one.link.contrast.lanes_refused) == (before, set())
 
 
 @pytest.mark.parametrize("answer", [ZeroDivisionError(), OSError()], ids=repr)

@@ -5,6 +5,7 @@ from math import inf
 
 import pytest
 
+from shipper.config.secrets import Secrets
 from shipper.drain.courier import Courier, TryResult
 from shipper.drain.route import Route
 from shipper.drain.routes import LEGACIES, Routes
@@ -53,7 +54,9 @@ def route(
     """Return a route whose longest wait is 60 s for an event, and 90 s for a probe."""
     policy = RetryPolicy(backoff, Backoff(1.0, 90.0), 3)
     clock = clock or Clock()
-    courier = Courier(Refuser(), validation="off", api_id=lambda: "id", clock=clock)
+    courier = Courier(
+        Refuser(), validation="off", secrets=lambda: Secrets(api_id="id"), clock=clock
+    )
     terms = Terms(policy, 10.0, most, max_rate, holds_dead=False)
     one = Route("default", terms, courier, clock=clock, wake=lambda: None)
     # Nothing may have been received by an earlier process.

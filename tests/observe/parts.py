@@ -1,6 +1,7 @@
 """What the local port shows, put together by hand: a route, what was counted, a look."""
 
 from shipper.clock import Clock
+from shipper.config.secrets import Secrets
 from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
 from shipper.drain.tally import Tally
@@ -28,7 +29,7 @@ class Nobody(Carrying):
 def route(name: str, clock: Clock) -> Route:
     """Return a destination with nothing to do."""
     terms = Terms(RetryPolicy(Backoff(1, 2), Backoff(1, 2), 20), 10.0, 64, 0.0, holds_dead=False)
-    courier = Courier(Nobody(), validation="off", api_id=lambda: "x", clock=clock)
+    courier = Courier(Nobody(), validation="off", secrets=lambda: Secrets(api_id="x"), clock=clock)
     return Route(name, terms, courier, clock=clock, wake=lambda: None)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from shipper.advice import down, failed, hint, place_of, said, unknown_destination, where_of
 from shipper.config import DatabaseSettings, DestinationSettings, Secret, Settings
+from shipper.config.http_types import SecretFile
 from shipper.policy.outcome import FaultKind
 
 URL = "https://api.example/secret-path?k=secret"
@@ -23,7 +24,7 @@ def settings(destination: DestinationSettings, **more: object) -> Settings:
 
 def of(error: str, destination: DestinationSettings | None = None, **more: object) -> str | None:
     """Return the advice for an error."""
-    destination = destination or DestinationSettings("shop", URL, Secret("x"))
+    destination = destination or DestinationSettings("shop", URL, api_id=Secret("x"))
     return hint(error, place_of(destination, settings(destination, **more)))
 
 
@@ -52,7 +53,7 @@ def test_what_only_the_api_can_fix_has_no_advice(cause: str) -> None:
 def test_advice_on_an_api_id_fits_where_it_comes_from() -> None:
     """A file, the configuration, the environment, or what systemd hands over."""
     in_file = DestinationSettings("shop", URL, api_id_file=Path("/etc/shipper/api_id"))
-    inline = DestinationSettings("shop", URL, Secret("x"))
+    inline = DestinationSettings("shop", URL, api_id=Secret("x"))
     assert "into /etc/shipper/api_id; a running daemon notices it" in str(of("http-401", in_file))
     credential = {"destinations.shop.api_id_file": "credential api_id"}
     assert "restart shipper" in str(of("http-401", in_file, origins=credential))
@@ -61,6 +62,22 @@ def test_advice_on_an_api_id_fits_where_it_comes_from() -> None:
     told = of("http-401", inline, origins=environment)
     assert "$SHIPPER_DESTINATIONS__SHOP__API_ID" in str(told)
     assert "api_id_file" in str(of("http-401", DestinationSettings("shop", URL)))
+
+
+def test_advice_on_any_http_api_names_what_it_has_in_place_of_an_api_id() -> None:
+    """The one file, all files, or the section for headers; there is no API ID."""
+
+    def named(**files: str) -> DestinationSettings:
+        secrets = {name: SecretFile(Path(file)) for name, file in files.items()}
+        return DestinationSettings("erp", URL, kind="http", secrets=secrets)
+
+    section = "[destinations.erp] of /etc/shipper/config.toml"
+    for cause in ("http-401", "http-403"):
+        assert f"in the section headers below {section}" in str(of(cause, named()))
+        assert "put the right secret into /k; a running" in str(of(cause, named(a="/k", b="/k")))
+        assert f"secret of {section} is wrong (/a, /b)" in str(of(cause, named(a="/a", b="/b")))
+        assert "(/1, /2, /3, …)" in str(of(cause, named(a="/1", b="/2", c="/3", d="/4")))
+        assert "API ID" not in str(of(cause, named(a="/a")))
 
 
 @pytest.mark.parametrize(

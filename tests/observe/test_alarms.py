@@ -212,6 +212,20 @@ def test_daemons_that_are_missing_are_one_alarm() -> None:
     assert condition.text.endswith("; and 2 more")
 
 
+def test_an_event_older_than_its_api_wants_is_an_alarm_of_its_own() -> None:
+    """Beside that of [alerts], at any hour, and only for the destination that says so."""
+    seen = figures(pending=7, oldest=172_801.0)
+    closed = replace(known(seen=seen), open_for=lambda *_: 0.0, late_after={"default": 172_800.0})
+    assert wrong(closed) == [
+        (
+            "late",
+            "default: the oldest of 7 pending events has waited 2d1s, longer than its late_after",
+        ),
+    ]
+    assert wrong(replace(closed, late_after={"other": 1.0})) == []
+    assert wrong(replace(closed, late_after={"default": 172_801.0})) == []
+
+
 def test_an_event_that_waits_too_long_is_an_alarm() -> None:
     """Unless nobody wants to know."""
     what = known(seen=figures(pending=7, oldest=3601.4))
@@ -312,3 +326,21 @@ def test_only_open_hours_make_an_event_late(hours: float, *, is_late: bool) -> N
     seen = figures(pending=1, oldest=36_000.0)
     what = Known({}, seen, 0.0, lambda _age, _enough: hours * 3600.0)
     assert [alarm for alarm, _ in wrong(what)] == (["oldest_pending"] if is_late else [])
+
+
+@pytest.mark.parametrize(
+    ("days", "text"),
+    [
+        (14.01, None),
+        (13.9, "erp: the certificate that shipper shows expires in 14 days"),
+        (3.0, "erp: the certificate that shipper shows expires in 3 days"),
+        (0.0, "erp: the certificate that shipper shows has expired"),
+        (-400.0, "erp: the certificate that shipper shows has expired"),
+    ],
+)
+def test_a_certificate_that_is_to_be_renewed(days: float, text: str | None) -> None:
+    """An alarm at 14 days, while there is time; and when it has ended, it got worse."""
+    what = replace(known(), certificates={"erp": days * 86400.0})
+    assert wrong(what) == ([] if text is None else [("certificate", text)])
+    levels = [condition.level for condition in conditions(what, AlertSettings())]
+    assert levels == ([] if text is None else [int(days <= 0)])

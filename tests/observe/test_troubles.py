@@ -8,7 +8,7 @@ import pytest
 from shipper.advice import DestinationPlace
 from shipper.cli.output.nagios import plugin_line
 from shipper.cli.output.trouble_lines import next_try
-from shipper.observe.situation import Room, Situation
+from shipper.observe.situation import Hours, Room, Situation
 from shipper.observe.troubles import Severity, judge
 from shipper.store.report.budget import Footprint
 from shipper.store.report.facts import Growth
@@ -159,6 +159,17 @@ def test_what_to_do_fits_what_is_told(
     [trouble] = judge(facts(down, places=[place]))
     assert trouble.text.startswith(text)
     assert fix in str(trouble.fix)
+
+
+def test_an_event_older_than_its_api_wants_is_one_trouble() -> None:
+    """Also where [alerts] would let it wait, and where no window is open."""
+    closed = Hours("closed until tomorrow", lambda *_: 0.0)
+    waits = report(pending=1, oldest_pending_seconds=172_801.0)
+    known = facts(waits, late_after={"default": 172_800.0}, hours=closed, oldest=60.0)
+    assert [trouble.text for trouble in judge(known)] == [
+        "default: the oldest event has been pending for 2 days, longer than its late_after"
+    ]
+    assert judge(facts(waits, late_after={"other": 1.0}, hours=closed, oldest=60.0)) == []
 
 
 def test_nothing_is_tried_next_where_nothing_waits() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shipper.policy.masking import masked
 from shipper.policy.outcome import (
     EXCERPT_CHARS,
     RETRY_AFTER_MAX,
@@ -19,7 +20,6 @@ from shipper.policy.outcome import (
     Reply,
     classify,
     excerpt,
-    masked,
     parse_retry_after,
 )
 
@@ -78,13 +78,13 @@ def test_an_unreadable_retry_after_is_none_at_all(value: str) -> None:
 
 @pytest.mark.parametrize("kind", get_args(FaultKind))
 @pytest.mark.parametrize("sent", ["no", "maybe"])
-def test_a_fault_is_transient_unless_it_is_tls(
+def test_a_fault_is_transient_unless_a_person_has_to_act(
     kind: FaultKind, sent: Literal["no", "maybe"]
 ) -> None:
-    """TLS that fails has to be mended by a person; everything else passes by itself."""
+    """TLS that fails, and credentials that are refused; everything else passes by itself."""
     outcome = classify(Fault(kind, sent, "why"), _NOON)
     assert outcome == Outcome(
-        Kind.MISCONFIGURED if kind == "tls" else Kind.TRANSIENT,
+        Kind.MISCONFIGURED if kind in {"tls", "credentials", "clock"} else Kind.TRANSIENT,
         cause=kind,
         detail="why",
         maybe_received=sent == "maybe",
@@ -97,6 +97,13 @@ def test_an_event_that_cannot_be_sent_is_refused(cause: Literal["invalid", "unbu
     """It was never sent, so the receiver can't have it."""
     expected = Outcome(Kind.REFUSED, cause=cause, detail="no type")
     assert classify(Invalid(cause, "no type"), _NOON) == expected
+
+
+def test_only_what_is_never_sent_says_nothing_about_the_link() -> None:
+    """A refusal by the API does, and so does a try that got nowhere."""
+    assert classify(Invalid("unbuildable", "no type"), _NOON).is_unsent_refusal
+    assert not classify(Reply(422), _NOON).is_unsent_refusal
+    assert not classify(Fault("refused", "no", "why"), _NOON).is_unsent_refusal
 
 
 @pytest.mark.parametrize(
@@ -203,7 +210,7 @@ def test_only_a_redirect_points_anywhere() -> None:
 
 def test_a_secret_is_masked_in_a_location_too() -> None:
     """Whatever a receiver throws back."""
-    answer = masked(Reply(302, location="https://l.example/geheim/x"), "geheim")
+    answer = masked(Reply(302, location="https://l.example/geheim/x"), ("geheim",))
     assert answer.location == "https://l.example/****/x"
 
 
@@ -324,7 +331,7 @@ def test_an_excerpt_of_wide_characters_is_not_cut_short() -> None:
 def test_a_secret_that_is_thrown_back_is_masked_before_an_excerpt_is_made(before: int) -> None:
     """The end of an excerpt could else hold the beginning of the secret."""
     reply = Reply(500, body=b"x" * before + b"secret-api-id")
-    seen = excerpt(masked(reply, "secret-api-id").body)
+    seen = excerpt(masked(reply, ("secret-api-id",)).body)
     assert seen is not None
     assert "sec" not in seen
 
@@ -332,6 +339,6 @@ def test_a_secret_that_is_thrown_back_is_masked_before_an_excerpt_is_made(before
 def test_nothing_but_the_secret_is_masked() -> None:
     """Whatever its bytes are; an answer without it, or without there being one, stays as it is."""
     reply = Reply(500, body=b"<\xff\xfe>")
-    assert masked(reply, "\udcff\udcfe").body == b"<****>"
-    assert masked(reply, "another") is reply
-    assert masked(reply, "") is reply
+    assert masked(reply, ("\udcff\udcfe",)).body == b"<****>"
+    assert masked(reply, ("another",)) is reply
+    assert masked(reply, ()) is reply

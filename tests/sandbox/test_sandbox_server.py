@@ -368,7 +368,9 @@ async def test_run_sandbox_serves_until_it_is_stopped(tmp_path: Path) -> None:
     stop = asyncio.Event()
     ready: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
     running = asyncio.create_task(
-        run_sandbox("127.0.0.1", 0, API_ID, Chaos(), tmp_path / "l", stop, ready=ready.set_result)
+        run_sandbox(
+            Sandbox(API_ID, log=tmp_path / "l"), "127.0.0.1", 0, stop, ready=ready.set_result
+        )
     )
     sandbox = await asyncio.wait_for(ready, DEADLINE)
     assert (await send(sandbox.url, request(event()))).status == 202
@@ -379,7 +381,7 @@ async def test_run_sandbox_serves_until_it_is_stopped(tmp_path: Path) -> None:
         await connect(sandbox.url)
     stopped = asyncio.Event()
     stopped.set()
-    assert (await run_sandbox("127.0.0.1", 0, None, Chaos(), None, stopped)).requests == 0
+    assert (await run_sandbox(Sandbox(), "127.0.0.1", 0, stopped)).requests == 0
 
 
 async def test_stopping_twice_is_no_harm(sandbox: Sandbox) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import Any
 
+from shipper.config.secrets import Secrets
 from shipper.drain import Dispatcher, Route, Terms
 from shipper.drain.courier import Courier
 from shipper.drain.reporter import Reporter
@@ -272,7 +273,7 @@ class Crew:
         courier = Courier(
             Berth(self.seas, sailor, api),
             validation="off",
-            api_id=lambda: API_ID,
+            secrets=lambda: Secrets(api_id=API_ID),
             clock=sailor.clock,
         )
         assert sailor.dispatcher is not None

@@ -11,6 +11,8 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from shipper.config.secrets import Secrets
+from shipper.policy.event import Event
 from shipper.policy.outcome import Fault, Reply
 from tests.evidence import Move, Process, Request
 from tests.simulation.network import Network, Treatment, digest
@@ -121,15 +123,10 @@ class Berth:
         self._api = api
 
     def begin(
-        self,
-        event_id: str,
-        payload: bytes,
-        _api_id: str,
-        done: Callable[[Any], None],
-        _until: float,
+        self, event: Event, _secrets: Secrets, done: Callable[[Any], None], _until: float
     ) -> "asyncio.Task[None]":
         """Begin a try."""
-        seas = self._seas
+        seas, event_id, payload = self._seas, event.event_id, event.payload
         request = seas.begin(self._life, self._api, event_id, payload)
         treatment = seas.treat(self._api, request, payload)
         voyage = _Crossing(seas, self._api, request, treatment)

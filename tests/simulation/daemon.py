@@ -343,7 +343,7 @@ class Machine:
             api.name: DestinationSettings(
                 api.name,
                 f"http://127.0.0.1/{api.name}",
-                Secret(API_ID),
+                api_id=Secret(API_ID),
                 timeout=api.timeout,
                 max_in_flight=api.max_in_flight,
                 max_rate=api.max_rate,

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.clock import SystemClock
+from shipper.config.secrets import Secrets
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
@@ -95,7 +96,7 @@ class Counting(Looks):
 def beside(engine: Engine, clock: Clock | SystemClock, receiver: Receiver) -> Route:
     """Return a route; `engine` has a crowd that waits for half an hour, in order of their ids."""
     terms = Terms(RetryPolicy(Backoff(1, 3600), Backoff(1, 60), 20), 10.0, 8, 0.0, holds_dead=False)
-    courier = Courier(receiver, validation="off", api_id=str, clock=clock)
+    courier = Courier(receiver, validation="off", secrets=Secrets, clock=clock)
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :most)"
     crowd = f"{numbers} SELECT '{{}}', 'w' || i FROM n"
     run(engine, f"INSERT INTO shipper_outbox (payload, ordering_key) {crowd}", most=CROWD)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from shipper.cli.output.context import Context
 from shipper.config import DestinationSettings, Settings, masked
+from shipper.config.secret import without_secrets
 from shipper.config.windows import Windows
 from shipper.destination import Destination
+from shipper.destination.preview import preview
 from shipper.errors import AccessDenied, ConfigError, SchemaError, ShipperError
 from shipper.observe import alerts
 from shipper.store.db.engine import database_path
@@ -17,8 +19,8 @@ from shipper.wording.quantities import duration
 def check(*, context: Context) -> int:
     """Check the configuration, offline: settings, API IDs, certificates, delivery windows.
 
-    Lists all mistakes at once, each with its file and line; exit status 78 if there is
-    any.
+    Shows the request that each destination gets, with **** for every secret. Lists
+    all mistakes at once, each with its file and line; exit status 78 if there is any.
     """
     try:
         settings = sound(context)
@@ -53,6 +55,8 @@ def sound(context: Context) -> Settings:
 def _unusable_ids(settings: Settings) -> Iterator[ShipperError]:
     """Yield an error for each API ID that can't be read or isn't valid."""
     for name, destination in settings.destinations.items():
+        if destination.kind != "8select":
+            continue  # the files of its secrets were read with the configuration
         place = _place(settings, f"destinations.{name}.api_id_file")
         try:
             destination.read_api_id()
@@ -134,11 +138,17 @@ def _plan(settings: Settings) -> dict[str, object]:
         "ok": True,
         "config": str(settings.path),
         "database": masked(settings.database.url),
-        "destinations": {name: masked(d.url) for name, d in settings.destinations.items()},
+        "destinations": {name: without_secrets(d.url) for name, d in settings.destinations.items()},
+        "requests": {name: _request(d) for name, d in settings.destinations.items()},
         "windows": list(settings.schedule.windows),
         "timezone": settings.schedule.timezone,
         "validation": settings.validation.mode,
     }
+
+
+def _request(destination: DestinationSettings) -> dict[str, object]:
+    made = preview(destination)
+    return {"method": made.method, "url": made.url, "headers": made.headers}
 
 
 def _lines(settings: Settings) -> Iterator[str]:
@@ -147,7 +157,10 @@ def _lines(settings: Settings) -> Iterator[str]:
     for name, destination in settings.destinations.items():
         limits = f"{destination.max_in_flight} at once, {duration(destination.timeout)} each"
         rate = f", {destination.max_rate:g} a second" if destination.max_rate else ""
-        yield f"sends '{name}' to {masked(destination.url)} ({limits}{rate})"
+        yield f"sends '{name}' to {without_secrets(destination.url)} ({limits}{rate})"
+        made = preview(destination)
+        yield f"  each event is a request: {made.line}"
+        yield from (f"    {header}: {value}" for header, value in made.headers.items())
         dead = "goes on" if destination.after_dead_letter == "continue" else "is held"
         attempts = destination.retry.max_attempts
         yield f"  an event with {attempts} charged tries becomes a dead letter, and its key {dead}"

@@ -31,7 +31,7 @@ from shipper.cli.input.documents import (
 from shipper.cli.input.rows import is_exported, read
 from shipper.cli.output.context import Context
 from shipper.clock import SystemClock
-from shipper.contract.validation import Mode, violations
+from shipper.contract.validation import UNSENDABLE, Mode, violations
 from shipper.errors import InvalidEvent, ShipperError, UsageError
 from shipper.store.db.opening import Database
 from shipper.store.operate.enqueue import (
@@ -55,9 +55,6 @@ _POSITION = re.compile(r" \(line 1, column (\d+), byte \d+\)$")
 _DEFAULT = "default"
 # How many violations are listed at most.
 _LISTED = 10_000
-
-# The table refuses these, so every validation mode does.
-_ALWAYS = frozenset({"json", "utf8", "maxBytes"})
 
 
 def enqueue(  # noqa: PLR0913 - one for each option
@@ -109,7 +106,8 @@ def enqueue(  # noqa: PLR0913 - one for each option
     settings = context.settings()
     _check_names(destination, key, event_id, list(settings.destinations))
     with whole(file) as lines:
-        read_first = _read_through(file, lines, settings.validation.mode)
+        mode = settings.destinations[destination].checks(settings.validation.mode)
+        read_first = _read_through(file, lines, mode)
         if event_id is not None and read_first.events > 1:
             raise UsageError(
                 f"--event-id is for one event, but {name_of(file)} has {read_first.events}"
@@ -282,7 +280,7 @@ def _warn_of_unknown(taken: MovedIn, context: Context) -> None:
 def _violations(payload: bytes, mode: Mode) -> list[dict[str, Any]]:
     if mode != "off":
         return violations(payload, mode)
-    return [v for v in violations(payload, "envelope") if v["keyword"] in _ALWAYS]
+    return [v for v in violations(payload, "envelope") if v["keyword"] in UNSENDABLE]
 
 
 def _shown(file: Path, found: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -11,11 +11,17 @@ from shipper.cli.input.choice import unknown_destination
 from shipper.cli.input.documents import Document, Input, name_of, read_documents
 from shipper.cli.output.context import Context
 from shipper.config import DestinationSettings
+from shipper.config.secrets import read_secrets
 from shipper.contract.validation import violations
-from shipper.contract.violation import Violation
+from shipper.contract.violation import Violation, violation
 from shipper.errors import ConfigError, ShipperError
-from shipper.policy.outcome import Fault, Kind, Reply, classify, masked
+from shipper.policy.event import Event
+from shipper.policy.masking import masked
+from shipper.policy.outcome import Fault, Invalid, Kind, Reply, classify
 from shipper.wording.safe_text import printable
+
+# The placeholders of a validate_url need a value; no event is accepted under this one.
+_NO_EVENT = "validate"
 
 
 class RemoteUnavailable(ShipperError):
@@ -37,7 +43,8 @@ def validate(
     file
         The file with the events; - is stdin.
     remote
-        Let the destination's validate endpoint check them, instead of our copy of the schema.
+        Let the API check them, instead of our copy of the schema: at the destination's
+        validate endpoint, or for kind http at its validate_url.
     destination
         The destination for --remote.
     """
@@ -79,45 +86,76 @@ async def _ask_all(
     from shipper.clock import SystemClock  # noqa: PLC0415 - an offline check doesn't need them
     from shipper.destination import Destination  # noqa: PLC0415
 
-    api_id, wall = settings.read_api_id().reveal(), SystemClock().wall
+    secrets, wall = read_secrets(settings), SystemClock().wall
     carrier = Destination.of(settings, max_in_flight=1)
+    if not carrier.can_validate:
+        raise ConfigError(
+            [f"destination {settings.name} has no validate_url"],
+            f"set validate_url in [destinations.{settings.name}], if its API has such a URL",
+        )
     try:
         found = []
         for document in documents:
-            answer = await carrier.validate(document.payload, api_id)
+            event = Event(0, _NO_EVENT, settings.name, _NO_EVENT, document.payload)
+            answer = await carrier.validate(event, secrets)
             if isinstance(answer, Reply):
-                answer = masked(answer, api_id)
-            found.append(judged(answer, settings.name, wall, carrier.where))
+                answer = masked(answer, secrets.all())
+            found.append(judged(answer, settings, wall, carrier.where))
         return found
     finally:
         await carrier.aclose()
 
 
 def judged(
-    answer: Reply | Fault, name: str, wall: Callable[[], float], where: str = ""
+    answer: Reply | Fault | Invalid,
+    settings: DestinationSettings,
+    wall: Callable[[], float],
+    where: str = "",
 ) -> list[Violation]:
-    """Return the violations in an answer of the validate endpoint.
+    """Return the violations in an answer of the validate endpoint, or of a validate_url.
 
     The vendor doesn't document the status for an invalid event, so a list of violations counts with
-    any status. Raises ConfigError if the operator has to fix a setting, else RemoteUnavailable.
+    any status. For kind http, a refusal is a violation. Raises ConfigError if the operator has to
+    fix a setting, else RemoteUnavailable.
     """
-    found = _violations_in(answer.body) if isinstance(answer, Reply) else None
+    if isinstance(answer, Invalid):
+        return [violation("", "shipper#/unbuildable", {}, f"can't be sent: {answer.reason}")]
+    found = _found_in(answer)
     if found is not None:
         return found
-    outcome = classify(answer, wall(), where)
+    outcome = classify(answer, wall(), where, settings.answers.table())
     if outcome.kind is Kind.ACCEPTED:
         return []
-    excerpt = f": {outcome.excerpt}" if outcome.excerpt else ""
-    message = printable(f"{name} didn't validate the event: {outcome.reason}{excerpt}")
+    said = outcome.reason + (f": {outcome.excerpt}" if outcome.excerpt else "")
+    if outcome.kind is Kind.REFUSED and settings.kind == "http":
+        return [violation("", "api#/refused", {}, f"is refused: {said}")]
+    message = printable(f"{settings.name} didn't validate the event: {said}")
     if outcome.kind is Kind.MISCONFIGURED:
-        raise ConfigError([message], "check url and API ID of the destination")
+        parts = "url and API ID" if settings.kind == "8select" else "validate_url and secrets"
+        raise ConfigError([message], f"check {parts} of the destination")
     raise RemoteUnavailable(message, "try again")
 
 
-def _violations_in(body: bytes) -> list[Violation] | None:
+def _found_in(answer: Reply | Fault) -> list[Violation] | None:
+    """Return the violations that an answer lists; None if it has no list."""
+    if isinstance(answer, Fault):
+        return None
     try:
-        found: Any = orjson.loads(body)
+        found: Any = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         return None
+    if isinstance(found, dict) and isinstance(messages := found.get("validationMessages"), list):
+        return [_of_google(message) for message in messages]
     is_list = isinstance(found, list) and all(isinstance(entry, dict) for entry in found)
     return found if is_list else None
+
+
+def _of_google(message: Any) -> Violation:
+    """Return a message of Google's validation server, which answers 200 in any case.
+
+    https://developers.google.com/analytics/devguides/collection/protocol/ga4/validating-events
+    """
+    named = message if isinstance(message, dict) else {}
+    path, code = str(named.get("fieldPath", "")), str(named.get("validationCode", "INVALID"))
+    pointer = f"/{path.replace('.', '/')}" if path else ""
+    return violation(pointer, f"api#/{code}", {}, str(named.get("description", message)))

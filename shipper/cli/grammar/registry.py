@@ -250,7 +250,11 @@ COMMANDS: tuple[Command, ...] = (
         "sandbox",
         "commands.sandbox:sandbox",
         _EVENTS,
-        ("shipper sandbox --port 8808", "shipper sandbox --chaos 503:0.1,outage:10s@30s/60s"),
+        (
+            "shipper sandbox --port 8808",
+            "shipper sandbox --chaos 503:0.1,outage:10s@30s/60s",
+            "shipper sandbox --kind http --client shop:secret --token-life 1m",
+        ),
     ),
     Command(
         "verify",

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shipper.clock import SystemClock
+from shipper.config.secrets import Secrets
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
@@ -43,7 +44,7 @@ async def test_only_an_operator_ends_the_pause_of_a_removed_destination(
     terms = Terms(RetryPolicy(Backoff(1, HOUR), Backoff(1, 60), 20), 10.0, 8, 0.0, holds_dead=False)
 
     def added() -> Route:
-        courier = Courier(Receiver(), validation="off", api_id=str, clock=clock)
+        courier = Courier(Receiver(), validation="off", secrets=Secrets, clock=clock)
         one = Route("default", terms, courier, clock=clock, wake=drain.wake)
         drain.add(one)
         return one

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from shipper.clock import SystemClock
+from shipper.config.secrets import Secrets
 from shipper.daemon.database_thread import DatabaseThread
 from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
@@ -78,7 +79,7 @@ async def test_an_event_that_two_destinations_have_seen_is_sent_to_one(
     policy = RetryPolicy(Backoff(1, 3600), Backoff(1, 60), 20)
     terms = Terms(policy, 10.0, 8, 0.0, holds_dead=False)
     for name, receiver in receivers.items():
-        courier = Courier(receiver, validation="off", api_id=str, clock=clock)
+        courier = Courier(receiver, validation="off", secrets=Secrets, clock=clock)
         drain_of.add(Route(name, terms, courier, clock=clock, wake=drain_of.wake))
     stop = asyncio.Event()
     drain = asyncio.create_task(drain_of.run(stop))
