@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from stat import S_ISREG
 
 from shipper.config.layers import Layers, RawValue, SettingPath, dotted
-from shipper.config.secret import OTHERS_READ, looks_secret, masked, secrets_in_query
+from shipper.config.secret import OTHERS_READ, holds_secret, masked, secrets_in_query
 from shipper.config.types import FilePath
 
 _SECRETS = frozenset({"api_id", "heartbeat_url", "webhook_url"})
@@ -32,7 +32,7 @@ def _is_in_request(path: SettingPath, given: RawValue) -> bool:
     if path[0] != "destinations" or not isinstance(given.raw, str):
         return False
     if path[-2] == "headers":
-        return looks_secret(path[-1]) and "{secret:" not in given.raw
+        return holds_secret(path[-1], given.raw) and "{secret:" not in given.raw
     return path[-1] in {"url", "validate_url"} and bool(secrets_in_query(given.raw))
 
 

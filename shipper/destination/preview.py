@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shipper.config import DestinationSettings
-from shipper.config.secret import MASK, looks_secret, without_secrets
+from shipper.config.secret import MASK, SCHEMES, holds_secret, without_secrets
 from shipper.config.secrets import Secrets
 from shipper.destination.form import form_of
 from shipper.policy.event import Event
@@ -22,8 +22,6 @@ _VALUES: Final = {
     "{type}": "shipper-type-of-a-preview",
 }
 _SIGNING: Final = f"whsec_{b64encode(bytes(32)).decode()}"
-# Schemes of authorization, which are no secrets and which a person wants to see.
-_SCHEMES: Final = frozenset({"basic", "bearer", "digest", "token", "apikey"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +73,10 @@ def _header(settings: DestinationSettings, name: str, value: str) -> str:
         return f"v1,{MASK}"
     if lower == "webhook-timestamp":
         return "{seconds}"
-    if looks_secret(name) and lower != settings.idempotency_header.lower():
+    if holds_secret(name, value) and lower != settings.idempotency_header.lower():
         scheme, space, _ = value.partition(" ")
-        return f"{scheme} {MASK}" if space and scheme.lower() in _SCHEMES else MASK
+        # The scheme is no secret, and a person wants to see it.
+        return f"{scheme} {MASK}" if space and scheme.lower() in SCHEMES else MASK
     return _readable(value)
 
 
