@@ -9,9 +9,10 @@ from typing import Final
 
 from shipper.config import auth_rules
 from shipper.config.destination import DestinationSettings, foreign_to
+from shipper.config.http_types import LONGEST_TEXT
 from shipper.config.layers import Layers, SettingPath, dotted
 from shipper.config.secrets import places, read_place
-from shipper.config.template import Template, has_dot_segment, split
+from shipper.config.template import Template, has_dot_segment, literal_in_url, split
 from shipper.errors import AccessDenied
 
 RESERVED: Final = frozenset(
@@ -103,6 +104,8 @@ def _of_url(
         return
     if has_dot_segment(rest.partition("?")[0]):
         yield (name,), "must not have . or .. in its path"
+    if len(literal_in_url(rest)) > LONGEST_TEXT:
+        yield (name,), f"must not be longer than {LONGEST_TEXT} characters after the host"
     yield from _of_template(settings, (name,), rest)
 
 

@@ -17,8 +17,9 @@ from shipper.policy.answers import FIRST, LAST, codes
 # RFC 9110, 5.6.2.
 HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
-# More than any receiver takes, and less than what makes a head too long.
-_LONGEST_TEXT: Final = 4096
+LONGEST_TEXT: Final = 4096
+"""The longest text of a setting: it leaves room for the values of an event."""
+
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(?:;[\x20-\x7e]*)?", re.ASCII)
 _SENDABLE: Final = re.compile(r"[\x20-\x7e]*")
 
@@ -93,7 +94,7 @@ class Text(ValueType):
         if isinstance(raw, str) and (not raw or sendable(raw)):
             return raw
         raise ValueError(
-            f"must be a text of visible ASCII on one line, up to {_LONGEST_TEXT} characters, not"
+            f"must be a text of visible ASCII on one line, up to {LONGEST_TEXT} characters, not"
             f" {shown(raw)}"
         )
 
@@ -115,7 +116,7 @@ class MediaType(ValueType):
 
     def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
         """Return the content type."""
-        if isinstance(raw, str) and len(raw) <= _LONGEST_TEXT and _MEDIA_TYPE.fullmatch(raw):
+        if isinstance(raw, str) and len(raw) <= LONGEST_TEXT and _MEDIA_TYPE.fullmatch(raw):
             return raw.rstrip()
         raise ValueError(f'must be a content type like "application/json", not {shown(raw)}')
 
@@ -151,7 +152,7 @@ class Statuses(ValueType):
 def sendable(text: str) -> bool:
     """Return whether a text can be the value of a header (RFC 9110, 5.5)."""
     is_ascii = _SENDABLE.fullmatch(text) is not None
-    return is_ascii and 0 < len(text) <= _LONGEST_TEXT and text == text.strip()
+    return is_ascii and 0 < len(text) <= LONGEST_TEXT and text == text.strip()
 
 
 def _file_of(raw: dict[str, Any], base: Path) -> Path:

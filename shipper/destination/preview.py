@@ -11,7 +11,9 @@ from typing import Final
 from shipper.config import DestinationSettings
 from shipper.config.secret import MASK, SCHEMES, holds_secret, without_secrets
 from shipper.config.secrets import Secrets
-from shipper.destination.form import form_of
+from shipper.config.template import Unbuildable
+from shipper.destination.form import Unsendable, form_of
+from shipper.errors import ConfigError
 from shipper.policy.event import Event
 
 # They stand for what isn't known while the request is made. No encoding changes these characters.
@@ -43,7 +45,10 @@ def preview(settings: DestinationSettings) -> Preview:
     event_id, key, kind = _VALUES.values()
     payload = f'{{"type":"{kind}","{kind}":{{}}}}'.encode()
     event = Event(0, event_id, settings.name, key, payload)
-    request = form_of(settings).request(event, _masks(settings))
+    try:
+        request = form_of(settings).request(event, _masks(settings))
+    except (Unbuildable, Unsendable) as error:
+        raise ConfigError([f"destinations.{settings.name}: {error}"]) from None
     url = request.url
     target = f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}"
     # The host is part of the URL.

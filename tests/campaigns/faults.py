@@ -678,6 +678,8 @@ OTHER_APIS = (
     Fault("E1015", "other users can read the file of a secret", "exit 78 with the line and the command that fixes it; in a running daemon the old secret is kept", f"{HTTP_SETTINGS}::test_a_secret_that_others_can_read_is_refused", "2"),
     Fault("E1016", "a line among headers or secrets is no TOML, and its name is that of a setting (compare valyala/chclient#6)", "the message has the line's number, not its text", f"{HTTP_SETTINGS}::test_a_broken_line_among_secrets_is_not_quoted", "2"),
     Fault("E1017", "an event waits longer than its API wants it, and the API would drop it without an error", "`late_after` raises an alarm of its own, and `status` says so, at any hour; nothing is given up", f"{ANY_API}::test_an_event_that_waits_longer_than_its_api_wants_is_shown", "1; unit"),
+    Fault("E1020", "a configuration or a secret is so long, or such a part of a path, that no event can be sent with it (found by review)", "exit 78, or the link's fault: the events wait, and none is a dead letter", f"{FORM}::test_a_secret_that_can_not_be_sent_is_no_events_fault", "3"),
+    Fault("E1021", "a receiver answers 431 or resets for an event with a type of 200,000 characters (found by review)", "it alone is a dead letter, unsent: nothing of an event makes a header longer than 8,000", "tests/destination/test_cloudevents.py::test_an_attribute_that_is_too_long_is_not_sent", "4"),
     Fault("E1018", "a reload names a header twice, a status in two lists, or a host that rows would choose", "it is refused with file and line, and the old configuration ships on", f"{ANY_API}::test_a_reload_with_a_mistake_leaves_everything_as_it_is", "5"),
 )  # fmt: skip
 

@@ -339,6 +339,16 @@ def test_a_file_without_the_right_to_read_it_is_77(
         configured(text)
 
 
+def test_what_no_event_could_be_sent_with_is_refused(configured: Load) -> None:
+    """Every event would be a dead letter."""
+    url = f'validate_url = "https://erp.example/{"x" * 4096}"\n'
+    events = f"[destinations.erp.cloudevents]\nsource = '/'\ntype_prefix = '{'p' * 1001}'\n"
+    assert problems(configured, url + events) == [
+        "6: destinations.erp.validate_url: must not be longer than 4096 characters after the host",
+        "9: destinations.erp.cloudevents.type_prefix: must not be longer than 1000 characters",
+    ]
+
+
 # -- what is shown ---------------------------------------------------------------------------------
 
 
