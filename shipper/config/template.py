@@ -115,6 +115,9 @@ class Template:
         return rendered
 
 
+NOT_IN_ORIGIN: Final = "can have placeholders in its path and query only, not in its host or port"
+
+
 def split(url: str) -> tuple[str, str]:
     """Return the scheme, host and port of a URL, and its path and query: what can be a template."""
     start = url.find("://") + 3
