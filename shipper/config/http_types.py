@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from shipper.config.secret import MASK
+from shipper.config.secret import MASK, SCHEMES, holds_secret
 from shipper.config.template import Template
 from shipper.config.types import FilePath, ValueType, shown
 from shipper.policy.answers import FIRST, LAST, codes
@@ -20,6 +20,9 @@ HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 LONGEST_TEXT: Final = 4096
 """The longest text of a setting: it leaves room for the values of an event."""
 
+# A shorter piece of a header may be in any answer by chance.
+_SHORTEST_PIECE: Final = 6
+_VALUE: Final = re.compile(r'="?([^",;\s]+)')
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(?:;[\x20-\x7e]*)?", re.ASCII)
 _SENDABLE: Final = re.compile(r"[\x20-\x7e]*")
 
@@ -34,6 +37,23 @@ class HeaderValue:
     def __repr__(self) -> str:
         """Return no text: it can be a secret."""
         return f"HeaderValue({MASK if self.file is None else self.file})"
+
+    def written_secrets(self, name: str) -> list[str]:
+        """Return the secrets that the text holds, judged by the header's name and its scheme.
+
+        A receiver that echoes one may leave out the scheme, or all but a parameter's value. A text
+        with the placeholder of a secret holds none: it only says where the secret is.
+        """
+        if self.text is None or not holds_secret(name, self.text):
+            return []
+        template = Template.parse(self.text)
+        if template.secrets:
+            return []
+        texts = [text.strip() for text in template.literals]
+        pieces = [text.partition(" ")[2] for text in texts]
+        pieces += [value for text in texts for value in _VALUE.findall(text)]
+        found = [text for text in texts if text and text.lower() not in SCHEMES]
+        return found + [piece for piece in pieces if len(piece) >= _SHORTEST_PIECE]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,10 @@ from urllib.parse import unquote, unquote_plus
 
 from shipper.config.destination import DestinationSettings
 from shipper.config.http_types import sendable
-from shipper.config.secret import holds_secret, read_secret, secrets_in_query
+from shipper.config.secret import read_secret, secrets_in_query
 from shipper.config.signing import parse_secrets, signing_texts
 from shipper.config.template import Template, encoded_in_url
 from shipper.errors import AccessDenied, ConfigError
-
-# A shorter piece of a header may be in any answer by chance.
-_PIECE: Final = 6
-_VALUE: Final = re.compile(f'="?([^",;\\s]{{{_PIECE},}})')
 
 Check: TypeAlias = Callable[[str], object]
 """Raises ValueError, without showing it, if a text can't be the secret."""
@@ -144,25 +140,11 @@ def _written(settings: DestinationSettings) -> Iterator[str]:
     A receiver also echoes what it has read of it: without the scheme, or decoded.
     """
     for name, header in settings.headers.items():
-        if header.text is not None and holds_secret(name, header.text):
-            for text in _literals(header.text):
-                yield from (text, *_VALUE.findall(text))
+        yield from header.written_secrets(name)
     for url in (settings.url, settings.validate_url):
         for written in secrets_in_query(url):
-            for text in _literals(written):
+            for text in Template.parse(written).literals:
                 yield from (text, unquote(text), unquote_plus(text))
-
-
-def _literals(text: str) -> Iterator[str]:
-    """Yield what a template says itself, also without a first word such as `Bearer`."""
-    parts = Template.parse(text).parts
-    for part in parts:
-        if isinstance(part, str):
-            rest = part.partition(" ")[2] if " " in part else part
-            if len(parts) == 1:
-                yield from (part, rest)
-            elif len(rest) >= _PIECE:
-                yield rest
 
 
 def _sent(settings: DestinationSettings, password: str, named: Mapping[str, str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from shipper.config.destination import DestinationSettings
 from shipper.config.http_types import HeaderValue
 from shipper.config.layers import dotted
 from shipper.config.members import Entries, Named, members
-from shipper.config.secret import MASK, holds_secret
+from shipper.config.secret import MASK
 from shipper.config.settings import Settings
 from shipper.config.types import Seconds, Size, ValueType
 
@@ -60,8 +60,8 @@ def _rows(
 
 
 def _entry(kind: ValueType, name: str, entry: object) -> str:
-    text = entry.text if isinstance(entry, HeaderValue) else None
-    return MASK if text is not None and holds_secret(name, text) else kind.show(entry)
+    is_secret = isinstance(entry, HeaderValue) and entry.written_secrets(name)
+    return MASK if is_secret else kind.show(entry)
 
 
 def _plain(kind: ValueType, value: Any) -> Any:

@@ -70,6 +70,11 @@ class Template:
         return frozenset(part.name for part in self.parts if isinstance(part, Placeholder))
 
     @property
+    def literals(self) -> list[str]:
+        """The texts that aren't placeholders, as they are meant: with `{` for `{{`."""
+        return [part for part in self.parts if isinstance(part, str)]
+
+    @property
     def secrets(self) -> frozenset[str]:
         """The names of the secrets."""
         return frozenset(name.removeprefix(SECRET) for name in self.names if SECRET in name)
@@ -104,7 +109,8 @@ class Template:
             if isinstance(part, str):
                 texts.append(literal(part))
                 continue
-            value = values.get(part.name)
+            # A secret that wasn't read is a bug, and never the event's fault.
+            value = values.get(part.name) if part.secret is None else values[part.name]
             if not value:
                 raise Unbuildable(f"the event has no {part.name}, which {{{part.name}}} asks for")
             is_raw = part.secret is not None and encoded is encoded_in_header
