@@ -22,6 +22,8 @@ _NEEDED: Final = {
 _POSSIBLE: Final = _NEEDED | {
     "oauth2": (*_NEEDED["oauth2"], "scope", "audience"),
 }
+# With each character encoded it is no header that a receiver refuses.
+_LONGEST_ATTRIBUTE: Final = 1000
 _SIGNATURE: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
 # RFC 3986, 4.1, as far as characters go.
 _URI_REFERENCE: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
@@ -38,6 +40,10 @@ def mistakes(settings: DestinationSettings) -> Iterator[Mistake]:
         yield ("sign", other), f"needs {missing} in the same section"
     if events.type_prefix and not events.source:
         yield ("cloudevents", "type_prefix"), "needs source in the same section"
+    for name, text in (("source", events.source), ("type_prefix", events.type_prefix)):
+        if len(text) > _LONGEST_ATTRIBUTE:
+            mistake = f"must not be longer than {_LONGEST_ATTRIBUTE} characters"
+            yield ("cloudevents", name), mistake
     if not _URI_REFERENCE.fullmatch(events.source):
         yield ("cloudevents", "source"), 'must be a URI or a part of one, such as "/shops/42"'
     yield from _of_headers(settings)

@@ -56,7 +56,9 @@ HTTP_ONLY: Final = frozenset(
 VENDOR_ONLY: Final = frozenset({"api_id", "api_id_file"})
 """Those that only kind 8select has."""
 
-_HEADERS: Final = Entries(HeaderText(), HEADER_NAME, "up to 100 letters, digits and -")
+_HEADERS: Final = Entries(
+    HeaderText(), HEADER_NAME, "up to 100 letters, digits and any of !#$%&'*+-.^_`|~"
+)
 _SECRETS: Final = Entries(FileOfSecret(), NAME, "a-z, 0-9 and _, and begins with a letter")
 
 
@@ -207,7 +209,7 @@ class DestinationSettings:
     """What the payload is, for the receiver."""
     idempotency_header: Annotated[str, HeaderName()] = "idempotency-key"
     """The header with the event's id; empty for none."""
-    validate_url: Annotated[str, AskedUrl()] = ""
+    validate_url: Annotated[str, DestinationUrl(can_be_empty=True)] = ""
     """Where `shipper validate --remote` sends a document, with the same placeholders as `url`;
     empty for nowhere."""
     retry: RetrySettings = field(default_factory=RetrySettings)

@@ -9,9 +9,10 @@ from typing import Final
 
 from shipper.config import auth_rules
 from shipper.config.destination import DestinationSettings, foreign_to
+from shipper.config.http_types import LONGEST_TEXT
 from shipper.config.layers import Layers, SettingPath, dotted
 from shipper.config.secrets import places, read_place
-from shipper.config.template import Template, has_dot_segment, split
+from shipper.config.template import NOT_IN_ORIGIN, Template, has_dot_segment, literal_in_url, split
 from shipper.errors import AccessDenied
 
 RESERVED: Final = frozenset(
@@ -99,10 +100,12 @@ def _of_url(
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     origin, rest = split(url)
     if "{" in origin or "}" in origin:
-        yield (name,), "can have placeholders in its path and query only, not in its host or port"
+        yield (name,), NOT_IN_ORIGIN
         return
     if has_dot_segment(rest.partition("?")[0]):
         yield (name,), "must not have . or .. in its path"
+    if len(literal_in_url(rest)) > LONGEST_TEXT:
+        yield (name,), f"must not be longer than {LONGEST_TEXT} characters after the host"
     yield from _of_template(settings, (name,), rest)
 
 

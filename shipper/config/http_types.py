@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from shipper.config.secret import MASK, looks_secret
+from shipper.config.secret import MASK, SCHEMES, holds_secret
 from shipper.config.template import Template
 from shipper.config.types import FilePath, ValueType, shown
 from shipper.policy.answers import FIRST, LAST, codes
@@ -17,8 +17,12 @@ from shipper.policy.answers import FIRST, LAST, codes
 # RFC 9110, 5.6.2.
 HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
-# More than any receiver takes, and less than what makes a head too long.
-_LONGEST_TEXT: Final = 4096
+LONGEST_TEXT: Final = 4096
+"""The longest text of a setting: it leaves room for the values of an event."""
+
+# A shorter piece of a header may be in any answer by chance.
+_SHORTEST_PIECE: Final = 6
+_VALUE: Final = re.compile(r'="?([^",;\s]+)')
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(?:;[\x20-\x7e]*)?", re.ASCII)
 _SENDABLE: Final = re.compile(r"[\x20-\x7e]*")
 
@@ -35,15 +39,21 @@ class HeaderValue:
         return f"HeaderValue({MASK if self.file is None else self.file})"
 
     def written_secrets(self, name: str) -> list[str]:
-        """Return the secrets that the text holds, judged by the header's name.
+        """Return the secrets that the text holds, judged by the header's name and its scheme.
 
-        A text with the placeholder of a secret holds none: it only says where the secret is.
+        A receiver that echoes one may leave out the scheme, or all but a parameter's value. A text
+        with the placeholder of a secret holds none: it only says where the secret is.
         """
-        if self.text is None or not looks_secret(name):
+        if self.text is None or not holds_secret(name, self.text):
             return []
         template = Template.parse(self.text)
-        literals = (part.strip() for part in template.parts if isinstance(part, str))
-        return [] if template.secrets else [text for text in literals if text]
+        if template.secrets:
+            return []
+        texts = [text.strip() for text in template.literals]
+        pieces = [text.partition(" ")[2] for text in texts]
+        pieces += [value for text in texts for value in _VALUE.findall(text)]
+        found = [text for text in texts if text and text.lower() not in SCHEMES]
+        return found + [piece for piece in pieces if len(piece) >= _SHORTEST_PIECE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,7 @@ class Text(ValueType):
         if isinstance(raw, str) and (not raw or sendable(raw)):
             return raw
         raise ValueError(
-            f"must be a text of visible ASCII on one line, up to {_LONGEST_TEXT} characters, not"
+            f"must be a text of visible ASCII on one line, up to {LONGEST_TEXT} characters, not"
             f" {shown(raw)}"
         )
 
@@ -126,7 +136,7 @@ class MediaType(ValueType):
 
     def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
         """Return the content type."""
-        if isinstance(raw, str) and len(raw) <= _LONGEST_TEXT and _MEDIA_TYPE.fullmatch(raw):
+        if isinstance(raw, str) and len(raw) <= LONGEST_TEXT and _MEDIA_TYPE.fullmatch(raw):
             return raw.rstrip()
         raise ValueError(f'must be a content type like "application/json", not {shown(raw)}')
 
@@ -162,7 +172,7 @@ class Statuses(ValueType):
 def sendable(text: str) -> bool:
     """Return whether a text can be the value of a header (RFC 9110, 5.5)."""
     is_ascii = _SENDABLE.fullmatch(text) is not None
-    return is_ascii and 0 < len(text) <= _LONGEST_TEXT and text == text.strip()
+    return is_ascii and 0 < len(text) <= LONGEST_TEXT and text == text.strip()
 
 
 def _file_of(raw: dict[str, Any], base: Path) -> Path:

@@ -23,8 +23,13 @@ _QUERY = re.compile(r"([?&][^=&]*password)=[^&]*", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?<=[?&])([^=&#]*)=([^&#]*)")
 # A header or a parameter with such a word in its name holds a secret.
 _SECRET_WORD = re.compile(
-    r"auth|key|token|secret|passw|pwd|cookie|credential|signature|session|api-?_?id", re.IGNORECASE
+    r"auth|key|token|secret|passw|pwd|cookie|credential|signature|session|api-?_?id"
+    r"|\A(?:sig|code|pass|pw|k)\Z",
+    re.IGNORECASE,
 )
+
+SCHEMES = frozenset({"basic", "bearer", "digest", "token", "apikey"})
+"""Schemes of authorization, in small letters: what follows one in a header is a secret."""
 
 
 class Secret:
@@ -62,6 +67,12 @@ def looks_secret(name: str) -> bool:
     return _SECRET_WORD.search(name) is not None
 
 
+def holds_secret(header: str, text: str) -> bool:
+    """Return whether a header usually holds a secret, by its name or by how its text begins."""
+    scheme, space, _ = text.partition(" ")
+    return looks_secret(header) or (bool(space) and scheme.lower() in SCHEMES)
+
+
 def without_secrets(url: str) -> str:
     """Return a URL without the values of the parameters that usually hold secrets.
 
@@ -72,7 +83,8 @@ def without_secrets(url: str) -> str:
 
 def _shown(parameter: "re.Match[str]") -> str:
     name, value = parameter.groups()
-    is_secret = bool(value) and looks_secret(name) and not value.startswith("{")
+    is_placeholder = value.startswith("{") and not value.startswith("{{")
+    is_secret = bool(value) and looks_secret(name) and not is_placeholder
     return f"{name}={MASK}" if is_secret else parameter[0]
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import unquote, unquote_plus
 
 from shipper.config.destination import DestinationSettings
 from shipper.config.http_types import sendable
 from shipper.config.secret import read_secret, secrets_in_query
 from shipper.config.signing import parse_secrets, signing_texts
-from shipper.config.template import encoded_in_url
+from shipper.config.template import Template, encoded_in_url
 from shipper.errors import AccessDenied, ConfigError
 
 Check: TypeAlias = Callable[[str], object]
@@ -134,11 +135,16 @@ def _read(name: str, place: SecretPlace) -> str:
 
 
 def _written(settings: DestinationSettings) -> Iterator[str]:
-    """Yield what the configuration itself holds and is a secret by its name."""
+    """Yield what the configuration itself holds and is a secret by its name, as it is sent.
+
+    A receiver also echoes what it has read of it: without the scheme, or decoded.
+    """
     for name, header in settings.headers.items():
         yield from header.written_secrets(name)
     for url in (settings.url, settings.validate_url):
-        yield from secrets_in_query(url)
+        for written in secrets_in_query(url):
+            for text in Template.parse(written).literals:
+                yield from (text, unquote(text), unquote_plus(text))
 
 
 def _sent(settings: DestinationSettings, password: str, named: Mapping[str, str]) -> Iterator[str]:

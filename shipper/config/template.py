@@ -24,8 +24,9 @@ is_visible: Final = re.compile(f"[{re.escape(_VISIBLE)}]*").fullmatch
 _PART: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 # What may stand in a path and a query as it is (RFC 3986, 3.3 and 3.4), and codes that are there.
 _IN_A_TARGET: Final = "/?:@!$&'()*+,;=-._~%"
-# No receiver has to take more (RFC 9110, 4.1): it would refuse the event again and again.
-_LONGEST: Final = 8000
+LONGEST: Final = 8000
+"""The longest URL or header, in characters. No receiver has to take more (RFC 9110, 4.1): it would
+refuse the event again and again."""
 _SLASH: Final = re.compile(r"/|%2f|%5c")
 _KNOWN: Final = ", ".join(f"{{{name}}}" for name in (*PLACEHOLDERS, "secret:NAME"))
 
@@ -69,6 +70,11 @@ class Template:
         return frozenset(part.name for part in self.parts if isinstance(part, Placeholder))
 
     @property
+    def literals(self) -> list[str]:
+        """The texts that aren't placeholders, as they are meant: with `{` for `{{`."""
+        return [part for part in self.parts if isinstance(part, str)]
+
+    @property
     def secrets(self) -> frozenset[str]:
         """The names of the secrets."""
         return frozenset(name.removeprefix(SECRET) for name in self.names if SECRET in name)
@@ -78,7 +84,7 @@ class Template:
 
         Of a value everything but the unreserved characters of RFC 3986 is percent-encoded.
         """
-        rendered = self._rendered(values, encoded_in_url, _literal)
+        rendered = self._rendered(values, encoded_in_url, literal_in_url)
         path = rendered.partition("?")[0]
         if has_dot_segment(path):
             raise Unbuildable("a value would change the path of the URL: it is . or ..")
@@ -110,9 +116,12 @@ class Template:
             is_raw = part.secret is not None and encoded is encoded_in_header
             texts.append(value if is_raw else _checked(part.name, value, encoded))
         rendered = "".join(texts)
-        if len(rendered) > _LONGEST:
-            raise Unbuildable(f"with its values a URL or a header would be longer than {_LONGEST}")
+        if len(rendered) > LONGEST:
+            raise Unbuildable(f"with its values a URL or a header would be longer than {LONGEST}")
         return rendered
+
+
+NOT_IN_ORIGIN: Final = "can have placeholders in its path and query only, not in its host or port"
 
 
 def split(url: str) -> tuple[str, str]:
@@ -155,7 +164,8 @@ def _checked(name: str, value: str, encoded: Callable[[str], str]) -> str:
         raise Unbuildable(f"the {name} holds a character that UTF-8 can't write") from None
 
 
-def _literal(text: str) -> str:
+def literal_in_url(text: str) -> str:
+    """Return what a template for a URL says itself, as it is sent."""
     return quote_from_bytes(text.encode(), safe=_IN_A_TARGET)
 
 

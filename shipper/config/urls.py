@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from shipper.config import postgres
 from shipper.config.secret import MASK, Secret, masked, without_secrets
+from shipper.config.template import NOT_IN_ORIGIN, split
 from shipper.config.types import ValueType
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
@@ -24,6 +25,7 @@ _PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$\w+|%\(\w+\)s|\{\{.*?\}\}|<[^>/]*>|%[A
 _BESIDE = ("-wal", "-shm", "-journal", ".shipper.lock", ".shipper.reserve")
 # libpq's other form: keywords and values.
 _KEYWORDS = re.compile(r"\s*(?:host|hostaddr|port|dbname|user|password|service)\s*=")
+_READABLE = "must be https, or stay on this machine: what is sent is secret"
 _FORMS = "sqlite:////var/lib/shop/shop.db or postgresql://user@host/db"
 
 
@@ -127,15 +129,24 @@ def _refuse_slips(path: str, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DestinationUrl(ValueType):
-    """The URL of a destination: https, or plain http to this machine."""
+    """A URL of a destination: https, or plain http to this machine."""
 
     secret: ClassVar[bool] = True
+    can_be_empty: bool = False
 
     def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
-        """Return the URL as it is written."""
-        url = _address(raw)
+        """Return the URL as it is written. For kind http it is a template."""
+        if self.can_be_empty and raw == "":
+            return ""
+        try:
+            url = _address(raw)
+        except ValueError:
+            origin = split(raw)[0] if isinstance(raw, str) else ""
+            if "{" in origin and "@" not in origin:
+                raise ValueError(NOT_IN_ORIGIN) from None
+            raise
         if not keeps_secrets(url):
-            raise ValueError("must be https, or stay on this machine: the API ID is secret")
+            raise ValueError(_READABLE)
         return url
 
     def show(self, value: str) -> str:
@@ -145,15 +156,17 @@ class DestinationUrl(ValueType):
 
 @dataclass(frozen=True, slots=True)
 class AskedUrl(ValueType):
-    """The URL of something else that a destination has, such as its token endpoint; or empty."""
+    """A URL without placeholders, that of a token endpoint; or empty."""
 
     secret: ClassVar[bool] = True
 
     def parse(self, raw: object, base: Path) -> str:  # noqa: ARG002
         """Return the URL as it is written."""
+        if isinstance(raw, str) and ("{" in raw or "}" in raw):
+            raise ValueError("can't have placeholders; write %7B and %7D for braces")
         url = _address(raw) if raw else ""
         if not keeps_secrets(url):
-            raise ValueError("must be https, or stay on this machine: what is sent is secret")
+            raise ValueError(_READABLE)
         return url
 
     def show(self, value: str) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import quote
 
 from shipper.clock import iso
+from shipper.config.template import LONGEST
 from shipper.policy.event import Event
 
 # Visible ASCII without '"' and '%': everything else is percent-encoded, a space too.
@@ -25,8 +26,8 @@ _FORBIDDEN: Final = re.compile(
 def headers(event: Event, kind: str, source: str, prefix: str) -> list[tuple[str, str]]:
     """Return the `ce-` headers of an event; its type is `kind` after the prefix.
 
-    Raises ValueError if an attribute would be empty, or holds a character that isn't allowed; the
-    message names the attribute, not its value.
+    Raises ValueError if an attribute would be empty or longer than a header can be, or holds a
+    character that isn't allowed; the message names the attribute, not its value.
     """
     attributes = [
         ("ce-specversion", "1.0"),
@@ -44,4 +45,7 @@ def _written(name: str, value: str) -> str:
         raise ValueError(f"{name} is empty, which CloudEvents doesn't allow")
     if _FORBIDDEN.search(value):
         raise ValueError(f"{name} holds a character that CloudEvents doesn't allow")
-    return quote(value, safe=_AS_IT_IS)
+    written = quote(value, safe=_AS_IT_IS)
+    if len(written) > LONGEST:
+        raise ValueError(f"{name} makes a header longer than {LONGEST}")
+    return written

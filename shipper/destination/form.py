@@ -16,6 +16,7 @@ from shipper.clock import SystemClock
 from shipper.config.destination import DestinationSettings
 from shipper.config.secrets import Secrets
 from shipper.config.template import (
+    PLACEHOLDERS,
     SECRET,
     Template,
     Unbuildable,
@@ -103,6 +104,7 @@ class HttpForm:
         )
         self.url = self._events.target.url
         self.can_validate = self._validation is not None
+        self._checked: Mapping[str, str] | None = None
         # None for a header whose value is the content of a file.
         self._headers = {
             name: None if header.text is None else Template.parse(header.text)
@@ -128,6 +130,8 @@ class HttpForm:
 
     def request(self, event: Event, secrets: Secrets) -> Request:
         """Return the request that sends an event. Raises Unbuildable and Unsendable."""
+        if secrets.named is not self._checked:
+            self._check(secrets)
         return self._made(self._events, event, secrets, keyed=True)
 
     def validation(self, event: Event, secrets: Secrets) -> Request:
@@ -135,6 +139,17 @@ class HttpForm:
         if self._validation is None:
             raise Unsendable("the destination has no validate_url")
         return self._made(self._validation, event, secrets, keyed=False)
+
+    def _check(self, secrets: Secrets) -> None:
+        """Raise Unsendable if no event could be sent with these secrets: it is no event's fault."""
+        shortest = dict.fromkeys(PLACEHOLDERS, "x") | _named(secrets)
+        try:
+            self._events.template.in_url(shortest)
+            for template in filter(None, self._headers.values()):
+                template.in_header(shortest)
+        except Unbuildable as error:
+            raise Unsendable(f"no event can be sent with these secrets: {error}") from None
+        self._checked = secrets.named
 
     def _made(self, address: "_Address", event: Event, secrets: Secrets, *, keyed: bool) -> Request:
         key, values = idempotency_key(event.event_id), self._values(event, secrets)
@@ -174,8 +189,12 @@ class HttpForm:
             "ordering_key": event.ordering_key,
             "type": type_of(event.payload) if self._asks_for_type else None,
             "destination": self._settings.name,
-            **{SECRET + name: text for name, text in secrets.named.items()},
+            **_named(secrets),
         }
+
+
+def _named(secrets: Secrets) -> dict[str, str]:
+    return {SECRET + name: text for name, text in secrets.named.items()}
 
 
 class _Address:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from shipper.config import DestinationSettings
-from shipper.config.secret import MASK, looks_secret, without_secrets
+from shipper.config.secret import MASK, SCHEMES, holds_secret, without_secrets
 from shipper.config.secrets import Secrets
-from shipper.destination.form import form_of
+from shipper.config.template import Unbuildable
+from shipper.destination.form import Unsendable, form_of
+from shipper.errors import ConfigError
 from shipper.policy.event import Event
 
 # They stand for what isn't known while the request is made. No encoding changes these characters.
@@ -22,8 +24,6 @@ _VALUES: Final = {
     "{type}": "shipper-type-of-a-preview",
 }
 _SIGNING: Final = f"whsec_{b64encode(bytes(32)).decode()}"
-# Schemes of authorization, which are no secrets and which a person wants to see.
-_SCHEMES: Final = frozenset({"basic", "bearer", "digest", "token", "apikey"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,10 @@ def preview(settings: DestinationSettings) -> Preview:
     event_id, key, kind = _VALUES.values()
     payload = f'{{"type":"{kind}","{kind}":{{}}}}'.encode()
     event = Event(0, event_id, settings.name, key, payload)
-    request = form_of(settings).request(event, _masks(settings))
+    try:
+        request = form_of(settings).request(event, _masks(settings))
+    except (Unbuildable, Unsendable) as error:
+        raise ConfigError([f"destinations.{settings.name}: {error}"]) from None
     url = request.url
     target = f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}"
     # The host is part of the URL.
@@ -75,9 +78,10 @@ def _header(settings: DestinationSettings, name: str, value: str) -> str:
         return f"v1,{MASK}"
     if lower == "webhook-timestamp":
         return "{seconds}"
-    if looks_secret(name) and lower != settings.idempotency_header.lower():
+    if holds_secret(name, value) and lower != settings.idempotency_header.lower():
         scheme, space, _ = value.partition(" ")
-        return f"{scheme} {MASK}" if space and scheme.lower() in _SCHEMES else MASK
+        # The scheme is no secret, and a person wants to see it.
+        return f"{scheme} {MASK}" if space and scheme.lower() in SCHEMES else MASK
     return _readable(value)
 
 

@@ -102,25 +102,28 @@ class Courier:
         until: float,
     ) -> UnderWay:
         """Begin one try with an event; `done` is called as `Carrier.begin` calls it."""
-        answered = partial(self._answered, done, self._clock.wall(), now)
-        return self._carrier.begin(event, self._secrets, answered, until)
+        # The file can change before the answer comes, which can echo the secrets that were sent.
+        secrets = self._secrets
+        answered = partial(self._answered, done, secrets, self._clock.wall(), now)
+        return self._carrier.begin(event, secrets, answered, until)
 
     def _answered(
         self,
         done: Callable[[TryResult | Exception], None],
+        secrets: Secrets,
         started_at: float,
         began: float,
         answer: Reply | Fault | Invalid | Exception,
     ) -> None:
         result: TryResult | Exception
         try:
-            outcome = self._outcome(answer)
+            outcome = self._outcome(answer, secrets)
             result = TryResult(outcome, started_at, self._clock.monotonic() - began)
         except Exception as bug:  # noqa: BLE001 - the caller ends the process
             result = bug
         done(result)
 
-    def _outcome(self, answer: Reply | Fault | Invalid | Exception) -> Outcome:
+    def _outcome(self, answer: Reply | Fault | Invalid | Exception, secrets: Secrets) -> Outcome:
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, Reply):
@@ -128,7 +131,7 @@ class Courier:
             if outcome is not None:
                 return outcome
             # The history would keep a secret that the receiver echoes.
-            answer = masked(answer, self._secrets.all(), _LOOKED_AT)
+            answer = masked(answer, secrets.all(), _LOOKED_AT)
         return classify(answer, self._clock.wall(), self._where, self._answers)
 
     async def aclose(self) -> None:

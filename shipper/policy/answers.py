@@ -1,7 +1,7 @@
 """What a destination's `answers` say about a status: they stand over the table of `outcome`. Pure.
 
-It must never let a status mean two things, or let an answer about credentials or a limit refuse an
-event: every event that waits would be lost as a dead letter.
+It must never let a status mean two things, or let an answer about credentials, a limit, an outage
+or a login page settle an event: every event that waits would be lost, as delivered or as dead.
 """
 
 import re
@@ -23,7 +23,15 @@ KINDS: Final[Mapping[str, Kind]] = {
 """The names of the lists in the configuration."""
 
 _CLASS: Final = re.compile(r"[2-5]xx")
-_NEVER_THE_EVENTS: Final = frozenset({401, 407, 429})
+_CREDENTIALS_OR_LIMIT: Final = frozenset({401, 407, 429})
+# 503: an outage. 511 and a redirect: also what a captive portal answers, without a web page too.
+_CANT_BE: Final[Mapping[str, tuple[frozenset[int], str]]] = {
+    "accepted": (
+        _CREDENTIALS_OR_LIMIT | {*range(300, 400), 503, 511},
+        "it never says that the event has arrived",
+    ),
+    "refused": (_CREDENTIALS_OR_LIMIT, "it is never the fault of one event"),
+}
 
 
 def codes(entry: object) -> range:
@@ -46,16 +54,16 @@ def answers_of(lists: Mapping[str, Iterable[object]]) -> Answers:
     """
     found: dict[int, str] = {}
     for name, entries in lists.items():
+        never, why = _CANT_BE.get(name, (frozenset(), ""))
         # A status can be twice in one list: as itself and as one of its class.
         for code in sorted({code for entry in entries for code in codes(entry)}):
             if code in found:
                 raise ValueError(
                     f"{code} is in {found[code]} and in {name}: take it out of one of them"
                 )
-            if name == "refused" and code in _NEVER_THE_EVENTS:
+            if code in never:
                 raise ValueError(
-                    f"{code} can't be in refused, also not as one of a class: it is never the"
-                    " fault of one event"
+                    f"{code} can't be in {name}, also not as one of a class: take it out, {why}"
                 )
             found[code] = name
     return {code: KINDS[name] for code, name in found.items()}

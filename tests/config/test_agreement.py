@@ -62,7 +62,7 @@ def test_a_setting_that_differs_is_named(configured: Load, line: str, name: str)
         ("content_type = 'text/json'", "destinations.hook.content_type"),
         ("idempotency_header = ''", "destinations.hook.idempotency_header"),
         ("headers = {x-shop = '42'}", "destinations.hook.headers"),
-        ("answers = {accepted = [409, '3xx']}", "destinations.hook.answers.accepted"),
+        ("answers = {accepted = [409, '2xx']}", "destinations.hook.answers.accepted"),
         ("cloudevents = {source = '/shops/a'}", "destinations.hook.cloudevents.source"),
         ("tls = {cert_file = 'a', key_file = 'b'}", "destinations.hook.tls.cert_file"),
     ],

@@ -44,7 +44,10 @@ level = "loud"
         '1: unknown setting databse; did you mean "database"?',
         "1: database.url or url_file: is missing",
         "2: destinations.default.api_id or api_id_file: is missing",
-        "3: destinations.default.url: must be https, or stay on this machine: the API ID is secret",
+        (
+            "3: destinations.default.url: must be https, or stay on this machine: what is sent is"
+            " secret"
+        ),
         '4: unknown setting destinations.default.timout; did you mean "timeout"?',
         '5: destinations.default.max_in_flight: must be a whole number from 1 to 1024, not "lots"',
         "6: destinations.Bad-Name: a name is made of a-z, 0-9 and _, and begins with a letter",

@@ -247,6 +247,7 @@ async def test_what_a_status_means_is_the_configurations_to_say(shop: Shop, api:
     ("wrong", "told"),
     [
         ("[destinations.erp.answers]\nrefused = [401]", "401 can't be in refused"),
+        ('[destinations.erp.answers]\naccepted = ["5xx"]', "503 can't be in accepted"),
         ('[destinations.erp.answers]\naccepted = [409]\nretried = ["4xx"]', "409 is in accepted"),
         ('url = "https://{type}.example/"', "in its path and query only"),
         ('[destinations.erp.headers]\nhost = "x"', "headers.host: is a header that shipper sets"),

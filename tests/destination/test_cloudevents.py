@@ -67,3 +67,13 @@ def test_an_empty_attribute_is_not_sent() -> None:
         headers(event(), "", "/shops/42", "")
     with pytest.raises(ValueError, match="the source is empty"):
         headers(event(), "order", "", "")
+
+
+def test_an_attribute_that_is_too_long_is_not_sent() -> None:
+    """A receiver would refuse it again and again, for a reason that seems to be the link's."""
+    assert dict(headers(event(), "t" * 7998, "/shops/42", "p."))["ce-type"] == "p." + "t" * 7998
+    for kind in ("t" * 200_000, "t" * 7999, "ä" * 1400):
+        with pytest.raises(ValueError, match="the type makes a header longer than 8000"):
+            headers(event(), kind, "/shops/42", "p.")
+    with pytest.raises(ValueError, match="the event id makes a header"):
+        headers(event("e" * 8001), "order", "/shops/42", "")

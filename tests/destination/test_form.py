@@ -17,7 +17,9 @@ from shipper.config.http_types import HeaderValue
 from shipper.config.secrets import Secrets
 from shipper.config.template import Unbuildable
 from shipper.destination.form import HttpForm, Unsendable, form_of
+from shipper.destination.preview import preview
 from shipper.destination.request import Request, awaited
+from shipper.errors import ConfigError
 from shipper.policy.event import Event
 from tests.destination.servers import accepting, serving
 from tests.destination.ways import Way, each_way, words
@@ -177,6 +179,35 @@ def test_without_a_header_for_it_the_id_is_not_sent() -> None:
     """`idempotency_header = ""` is for an API that refuses what it doesn't know."""
     form = HttpForm(DestinationSettings("erp", "https://h/", kind="http", idempotency_header=""))
     assert b"e/1" not in form.request(an_event(), Secrets()).head()
+
+
+@pytest.mark.parametrize(
+    ("url", "header", "hook"),
+    [
+        ("https://erp.example/{secret:hook}", "", "%" * 4096),
+        ("https://erp.example/{secret:hook}/{type}", "", ".."),
+        ("https://erp.example/", "x" * 4000 + "{secret:hook}", "y" * 4001),
+    ],
+)
+def test_a_secret_that_can_not_be_sent_is_no_events_fault(url: str, header: str, hook: str) -> None:
+    """Every event would be a dead letter, for what the configuration and a secret say."""
+    headers = {"x-h": HeaderValue(text=header)} if header else {}
+    form = HttpForm(DestinationSettings("erp", url, kind="http", headers=headers))
+    for _ in range(2):
+        with pytest.raises(Unsendable, match="no event can be sent with these secrets") as refused:
+            form.request(an_event(), Secrets(named={"hook": hook}))
+        assert hook[2:] == "" or hook not in str(refused.value)
+    good = Secrets(named={"hook": "y" * 2000})
+    assert form.request(an_event(), good).head()
+    with pytest.raises(Unsendable):
+        form.request(an_event(), Secrets(named={"hook": hook}))
+
+
+def test_a_request_that_can_not_be_shown_is_a_mistake_of_the_configuration() -> None:
+    """Not a bug of shipper."""
+    url = "https://erp.example/" + "{type}" * 600
+    with pytest.raises(ConfigError, match=r"destinations.erp: .* longer than 8000"):
+        preview(DestinationSettings("erp", url, kind="http"))
 
 
 def test_validation_goes_where_validate_url_says() -> None:
