@@ -25,7 +25,7 @@ from shipper.store.drain import sqlite_planner
 from shipper.store.lease import clock_notes
 from shipper.store.lease.lease import Owner
 from shipper.store.report import minutes
-from shipper.store.upkeep import retention, sqlite_file
+from shipper.store.upkeep import retention, sqlite_file, times
 from shipper.store.upkeep.reserve import Reserve
 from shipper.system.background import aside
 from shipper.system.confirmed_time import Confirmed
@@ -34,8 +34,6 @@ T = TypeVar("T")
 
 # A chore waits this many times as long as its last step took.
 _WAIT_FACTOR = 3.0
-# Rows on PostgreSQL may carry the time of another machine; its clock is off by less than this.
-_CLOCKS_DIFFER = 86400.0
 # The latest row may be newer than the last comparison of the clocks.
 _CLOCKS_STIR = 2.0
 # A step of the wall clock by this many seconds is logged, at most once in `_LOG_EVERY`.
@@ -89,8 +87,10 @@ class Upkeep:
     async def retain(self, keeps: RetentionSettings) -> None:
         """Delete events whose retention is over, and give their space back to the file system."""
         began, purged = self.clock.monotonic(), 0
+        # This machine's clock can be ahead of those that have stamped the rows.
+        latest = await self.run(lambda: times.server_time(self.database))
         cutoffs = retention.Cutoffs(
-            *(self._over(keeps.delivered), self._over(keeps.dead)),
+            *(self._over(keeps.delivered, latest), self._over(keeps.dead, latest)),
             *(self._beyond(keeps.delivered), self._beyond(keeps.dead)),
         )
         batches = retention.prune(self.database, cutoffs, self.clock.monotonic)
@@ -104,19 +104,19 @@ class Upkeep:
             seconds = round(self.clock.monotonic() - began, 3)
             self.log("retention.pruned", purged=purged, seconds=seconds)
 
-    def _over(self, kept: float | None) -> float | None:
+    def _over(self, kept: float | None, latest: float) -> float | None:
         """Return the time before which an event must have ended to be older than `kept` seconds.
 
-        The time is that of the confirmed clock; None if such events are kept for ever.
+        The time is that of the confirmed clock, but not after `latest`; None if such events are
+        kept for ever.
         """
-        return None if kept is None else self.confirmed.at_least(kept) - kept
+        return None if kept is None else min(self.confirmed.at_least(kept), latest) - kept
 
     def _beyond(self, kept: float | None) -> float:
-        """Return the latest time that any clock can have shown in the last `kept` seconds."""
+        """Return the latest time that this clock can have shown in the last `kept` seconds."""
         if kept is None:
             return LATEST
-        foreign = 0.0 if dialect_of(self.database).is_file else _CLOCKS_DIFFER
-        return min(self.confirmed.at_most(kept) + foreign + _CLOCKS_STIR, LATEST)
+        return min(self.confirmed.at_most(kept) + _CLOCKS_STIR, LATEST)
 
     async def shorten_wal(self) -> None:
         """Shorten a WAL that has become large; log when an open transaction prevents it."""

@@ -1,7 +1,8 @@
 """Probe a destination that is down as soon as another daemon has reached it again (PostgreSQL).
 
 Several daemons that see a destination down probe it rarely, each for itself. So the first to reach
-it has to wake the others. It decides how often to look for that: only while a destination is down,
+it has to wake the others; and one that can't reach what the others can has to know that it probes
+alone. It decides how often to look for that: only while a destination is down, for whatever reason,
 and only if there are several daemons. Which change is a reason to probe, the link decides.
 """
 
@@ -24,7 +25,7 @@ async def watch(session: Session, log: Log) -> None:
     upkeep, dispatcher = session.upkeep, session.dispatcher
 
     async def look() -> None:
-        down = {name for name, route in dispatcher.routes.items() if route.link.is_probed}
+        down = {name for name, route in dispatcher.routes.items() if route.link.is_down}
         if not down or dispatcher.shares.daemons < 2:
             return
         with suppress(ShipperError):  # the drain reports a lost database itself

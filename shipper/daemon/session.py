@@ -64,7 +64,7 @@ from shipper.store.lease.lease import Owner
 from shipper.store.upgrade.migrate import prepare
 from shipper.store.upkeep.full_disk import QueueWithReserve
 from shipper.store.upkeep.reserve import Reserve
-from shipper.store.upkeep.retention import newest
+from shipper.store.upkeep.times import newest
 from shipper.system.confirmed_time import Confirmed
 
 # Seconds. A command that asks whether the file is locked holds the lock for a shorter time.

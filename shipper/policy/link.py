@@ -11,7 +11,8 @@
 If the destination asks for a pause, the link sends nothing until the pause is over. During a long
 pause one probe an hour asks whether the pause still holds. An operator's release ends the pause.
 If several daemons share the destination, each judges by what it sees, and probes for itself. All
-together probe as often as one would; so when one of them has got through, the others probe at once.
+that see it down probe together as often as one would, so each waits longer. Thus when another one
+has got through, they probe at once; a pause that the destination asked for is over first.
 
 While the link is down, it must never allow more than one request at a time. Of the outcomes of
 probes, it must charge only a refusal to the event.
@@ -52,7 +53,7 @@ class Link:
     failing: Failing = field(default_factory=Failing)
     contrast: Contrast = field(default_factory=Contrast)
     daemons: int = 1
-    """How many daemons probe the destination while it is down."""
+    """How many daemons share the destination; each that sees it down probes it."""
     _up_elsewhere: frozenset[int] = frozenset()  # daemons that saw it up at this outage's last look
     _probes: int = 0  # failed in a row
     _quiet_until: float = 0.0  # until when the destination asked for a pause
@@ -83,11 +84,6 @@ class Link:
     def is_down(self) -> bool:
         """Return whether only probes can be sent."""
         return self.state in _DOWN
-
-    @property
-    def is_probed(self) -> bool:
-        """Return whether the link is down without a pause that the destination asked for."""
-        return self.state in _PROBED
 
     @property
     def next_try(self) -> float | None:
@@ -160,19 +156,20 @@ class Link:
 
         A pause that the destination asked for is kept.
         """
-        if self.is_probed:
+        if self.state in _PROBED:
             self.next_try_at = max(now, self._quiet_until)
 
     def hear(self, up: frozenset[int], now: float) -> bool:
         """Take which other daemons see the destination up; probe at once if one more does.
 
-        Each of them brings at most one probe in an outage, and one more after it was down itself.
-        Return whether there is such a one.
+        A pause that the destination asked for is kept, but no wait beyond it. Each of them brings
+        at most one probe in an outage, and one more after it was down itself. This one's next waits
+        are shorter, because they don't probe. Return whether there is one more.
         """
         has_news = not up <= self._up_elsewhere
         self._up_elsewhere = up
-        if has_news:
-            self.probe_at_once(now)
+        if has_news and self.is_down:
+            self.next_try_at = max(now, self._quiet_until)
         return has_news
 
     def release(self, now: float) -> None:
@@ -245,15 +242,17 @@ class Link:
         self.next_try_at = max(now + self._probe_wait(chance, wait), self._quiet_until)
 
     def _probe_wait(self, chance: float, asked: float | None) -> float:
-        """Return how long to wait before the next probe, `asked` seconds if that isn't too soon.
+        """Return how long to wait before the next probe, at least the `asked` seconds of a pause.
 
-        Each daemon probes for itself. Its waits grow on to as many times the longest wait as there
-        are daemons, so that all of them together ask as often as one would.
+        Each daemon that sees the destination down probes for itself. Its waits grow on to as many
+        times the longest wait as there are such daemons, so that all of them together ask as often
+        as one would. If the destination asks for a short pause, one alone would ask again after it:
+        then they grow to as many times that pause, and no further.
         """
+        probing = max(1, self.daemons - len(self._up_elsewhere))
         alone = self.probe_backoff
-        shared = Backoff(alone.min_delay, alone.max_delay * self.daemons)
-        wait = shared.delay(self._probes, chance)
-        return max(asked or 0.0, wait) if self.daemons > 1 else asked or wait
+        wait = Backoff(alone.min_delay, alone.max_delay * probing).delay(self._probes, chance)
+        return max(asked, min(wait, asked * probing)) if asked else wait
 
     def _enter(self, state: State, reason: str | None, now: float) -> None:
         if state is not self.state:

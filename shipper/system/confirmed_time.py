@@ -26,9 +26,10 @@ Where the wall clock is read, and what a step does there:
 - waits, probes and Retry-After are monotonic within a process. Between two processes, the time of
   the next try is on disk; a time that is too far ahead isn't believed (`policy.delivery`,
   `drain.link_row`);
-- `created_at`, leases and the age of open transactions on PostgreSQL use the server's clock, whose
-  steps can't be seen here; of these, only `created_at` can end in a deletion, and only of an event
-  that never had a try;
+- on PostgreSQL, `created_at`, leases and the age of open transactions use the server's clock, and
+  what another daemon has shipped carries the time of its machine. The steps of those clocks can't
+  be seen here. So `retention` believes none of them alone: an event must be old by its stamp and by
+  `created_at`, and the time now is that of this module or of the server, whichever is earlier;
 - times that a person reads (logs, history, `since`), and times that a person enters.
 """
 

@@ -12,7 +12,10 @@ LONG_AGO = "'2001-01-01T00:00:00.000Z'"
 
 @pytest.fixture
 def home(tmp_path: Path, database_url: str) -> Home:
-    """Give an outbox with two events delivered long ago, one today, one dead, one pending."""
+    """Give an outbox with two events delivered long ago, one today, one dead, one pending.
+
+    Those of long ago were written long ago, too.
+    """
     home = Home(tmp_path, database_url)
     write(home, VIEW, "a", "b", "c")
     with home.receiving():
@@ -20,6 +23,7 @@ def home(tmp_path: Path, database_url: str) -> Home:
     execute(home, f"UPDATE shipper_outbox SET delivered_at = {LONG_AGO} WHERE id <= 2")
     kill(home, "d")
     execute(home, f"UPDATE shipper_attempt SET started_at = {LONG_AGO}")
+    execute(home, f"UPDATE shipper_outbox SET created_at = {LONG_AGO} WHERE id <> 3")
     write(home, VIEW, "e")
     return home
 

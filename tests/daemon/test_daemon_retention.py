@@ -1,16 +1,27 @@
 """The daemon deletes what is over by itself, between its turns, and the books balance."""
 
 import asyncio
+import io
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from shipper.config import RetentionSettings
+from shipper.daemon.chores import Upkeep
 from shipper.daemon.schedule import retain_every
+from shipper.logs import open_log
+from shipper.store.db.opening import opened
 from shipper.store.db.sqlite.opening import connect_sqlite
-from tests.daemon.harness import Shop, only_sqlite, several
+from shipper.system.confirmed_time import Confirmed
+from tests.daemon.harness import Shop, only_postgres, only_sqlite, several
 from tests.daemon.processes import PATIENCE, Daemon, until
+from tests.observe.clocks import Hand
+
+T = TypeVar("T")
 
 DAY = 86400.0
 
@@ -80,3 +91,30 @@ async def test_a_deletion_in_the_way_of_a_locked_file_is_tried_again(shop: Shop)
     await until(lambda: shop.counts() == {})
     await daemon.stop()
     await shop.assert_verified()
+
+
+async def _here(work: Callable[[], T]) -> T:
+    return work()
+
+
+@only_postgres
+async def test_a_leader_whose_clock_is_ahead_deletes_nothing_for_it(shop: Shop) -> None:
+    """Others ship by clocks that are right, also what has waited for longer than it is kept.
+
+    No clock was set while it ran, so it knows of nothing.
+    """
+    shop.add("u1-1")
+    daemon = await shop.started()
+    await shop.settled()
+    await daemon.stop()
+    shop.execute("UPDATE shipper_outbox SET created_at = created_at - interval '10 days'")
+    clock = Hand()
+    clock.offset = time.time() + 30 * DAY - clock.now
+    log = open_log("info", "json", io.StringIO())
+    with opened(shop.url) as database:
+        upkeep = Upkeep(database, _here, asyncio.sleep, clock, log, Confirmed(clock))
+        await upkeep.retain(RetentionSettings(7 * DAY, None))
+        assert shop.counts() == {"delivered": 1}
+        shop.execute("UPDATE shipper_outbox SET delivered_at = delivered_at - interval '8 days'")
+        await upkeep.retain(RetentionSettings(7 * DAY, None))
+        assert shop.counts() == {}

@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from shipper.sandbox import SandboxAnswer
 from tests.daemon.crew import Crew
 from tests.daemon.harness import Shop, only_postgres, several
@@ -21,17 +23,24 @@ def _seen(shop: Shop) -> dict[str, str]:
     return {row.name: row.state for row in shop.rows(_SEEN)}
 
 
-async def test_the_first_to_reach_a_destination_wakes_the_others(shop: Shop) -> None:
+@pytest.mark.parametrize(("status", "state"), [(401, "paused"), (429, "throttled")])
+async def test_the_first_to_reach_a_destination_wakes_the_others(
+    shop: Shop, status: int, state: str
+) -> None:
     """Their own probes would be due in an hour, and no operator says anything to them."""
     crew = Crew(shop)
     one, two = [await crew.join(who, retry=HOURS) for who in ("one", "two")]
-    shop.sandbox.answer_for = lambda _: SandboxAnswer(401, b"{}")
+    theirs: set[str | None] = set()  # the events of the second
+    shop.sandbox.answer_for = lambda request: SandboxAnswer(
+        status if request.key in theirs else 401, b"{}"
+    )
     # So that the second never sees the first up in this outage before that is back.
     await crew.freeze(two, "two")
     shop.add(*several(USERS, 2))
     await until(lambda: _seen(shop)["one"] == "paused")
+    theirs.update(crew.events_of("two"))
     two.signal(signal.SIGCONT)
-    await until(lambda: _seen(shop) == {"one": "paused", "two": "paused"})
+    await until(lambda: _seen(shop) == {"one": "paused", "two": state})
     shop.sandbox.answer_for = None
     one.signal(signal.SIGHUP)  # it probes at once; the other isn't told
     await shop.settled()

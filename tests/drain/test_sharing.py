@@ -18,6 +18,7 @@ from shipper.drain.wait import Rhythm
 from shipper.errors import StoreUnavailable
 from shipper.policy.backoff import Backoff
 from shipper.policy.link import Link
+from shipper.policy.outcome import Outcome
 from shipper.policy.pace import Pace
 from shipper.policy.shares import ALL_SHARDS, NOTHING, SHARDS, WHOLE, EndedDaemon, Shares
 from shipper.policy.state import State
@@ -25,7 +26,7 @@ from shipper.store.drain.messages import Holds, Page, PendingRow, Pulse, Work
 from shipper.system.steps import Steps, whole
 from tests.carriers import landed
 from tests.drain.test_route import Clock, event, route, see
-from tests.policy.link_parts import BARE, DOWN_BY, Bench
+from tests.policy.link_parts import BARE, DOWN_BY, Bench, later
 
 HALF = frozenset(range(32))
 REST = ALL_SHARDS - HALF
@@ -85,13 +86,15 @@ def test_a_ramp_that_has_passed_a_smaller_limit_stops_there() -> None:
 LONGEST = 60.0  # seconds between two probes of a daemon that is alone, at most
 
 
-def asked_by_one(state: State, daemons: int, hours: int, chance: random.Random) -> int:
+def asked_by_one(
+    first: Outcome, daemons: int, hours: int, then: Outcome, chance: random.Random
+) -> int:
     """Return how often one of them asks a receiver that has been down for so many hours."""
     bench, asked = Bench(Link(8, Backoff(1.0, LONGEST), daemons=daemons)), 0
-    bench.go("first", DOWN_BY[state])
+    bench.go("first", first)
     while (hour := bench.now / 3600.0) < 2 * hours:
         asked += hour >= hours
-        bench.probe("next", BARE, chance.random())
+        bench.probe("next", then, chance.random())
     return asked
 
 
@@ -102,7 +105,8 @@ def test_all_daemons_together_probe_at_most_twice_in_the_longest_wait(
 ) -> None:
     """Twice in `probe_max_delay` on average, whatever their waits are; and hardly less often."""
     seeds, hours = 128, daemons
-    asked = [asked_by_one(state, daemons, hours, random.Random(seed)) for seed in range(seeds)]
+    chances = [random.Random(seed) for seed in range(seeds)]
+    asked = [asked_by_one(DOWN_BY[state], daemons, hours, BARE, one) for one in chances]
     together = sum(asked) * daemons / seeds
     most = 2 * hours * 3600.0 / LONGEST
     assert 0.97 * most < together < 1.01 * most
@@ -139,7 +143,20 @@ def test_among_many_daemons_a_pause_that_was_asked_for_is_never_cut_short(daemon
         bench.probe(f"probe{number}", DOWN_BY[State.THROTTLED])
         assert bench.wait() == 30.0
     bench.probe("last", DOWN_BY[State.THROTTLED], chance=1.0)
-    assert bench.wait() == daemons * LONGEST
+    assert bench.wait() == daemons * 30.0
+
+
+@pytest.mark.parametrize("daemons", [1, 2, 8, 64])
+@pytest.mark.parametrize("asked", [5.0, 20.0, 60.0, 300.0])
+def test_all_daemons_together_ask_again_at_least_as_often_as_one_does(
+    asked: float, daemons: int
+) -> None:
+    """At most twice in the pause, or twice in `probe_max_delay` if that is shorter."""
+    seeds, hours = 4, daemons
+    chances = [random.Random(seed) for seed in range(seeds)]
+    each = [asked_by_one(later(asked), daemons, hours, later(asked), one) for one in chances]
+    together = sum(each) * daemons / seeds / (hours * 3600.0)
+    assert 0.98 / asked < together < (1.02 if daemons == 1 else 2.1) / min(asked, LONGEST)
 
 
 def test_an_operators_release_probes_at_once_however_many_daemons_there_are() -> None:

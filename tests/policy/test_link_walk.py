@@ -20,10 +20,10 @@ _ANSWERS = st.sampled_from([*OUTCOMES, later(0.0), later(5.0), later(90.0)])
 class Walk(RuleBasedStateMachine):
     """Tries begin when they may, and end with anything in any order."""
 
-    @initialize(most=st.integers(1, 9))
-    def open(self, most: int) -> None:
+    @initialize(most=st.integers(1, 9), daemons=st.sampled_from([1, 2, 8]))
+    def open(self, most: int, daemons: int) -> None:
         """Begin with a ready link."""
-        self.bench = Bench(Link(most, Backoff(1.0, 60.0)))
+        self.bench = Bench(Link(most, Backoff(1.0, 60.0), daemons=daemons))
         self.most = most
         self.probes: set[int] = set()
         self.old: set[int] = set()  # begun before the link went down
@@ -51,6 +51,11 @@ class Walk(RuleBasedStateMachine):
     def ask_for_a_probe(self) -> None:
         """Probe at once: an operator says that it may work now."""
         self.bench.link.probe_at_once(self.bench.now)
+
+    @rule(up=st.frozensets(st.integers(1, 3)))
+    def hear(self, up: frozenset[int]) -> None:
+        """Hear which other daemons see the destination up."""
+        self.bench.link.hear(up, self.bench.now)
 
     @rule()
     def relax(self) -> None:

@@ -14,7 +14,7 @@ from shipper.store.db.dialect import dialect_of
 from shipper.store.db.opening import Database
 from shipper.store.lease import clock_notes
 from shipper.store.lease.lease import Owner
-from shipper.store.upkeep import retention, sqlite_file
+from shipper.store.upkeep import retention, sqlite_file, times
 from shipper.store.upkeep.retention import Cutoffs, EndedGroup
 from shipper.system.confirmed_time import Confirmed
 from shipper.wording.quantities import several
@@ -45,17 +45,19 @@ def prune(*, dry_run: bool = False, trust_clock: bool = False, context: Context)
     dry_run
         Print what would be deleted; delete nothing.
     trust_clock
-        Delete by this machine's clock, even if the daemon has noted that the clock was set.
+        Delete by this machine's clock, even if the daemon has noted that the clock was set, or the
+        server's clock shows an earlier time.
     """
     keeps, clock = context.settings().retention, SystemClock()
     now = clock.wall()
     with context.engine() as engine:
-        if (doubt := _doubt(retention.newest(engine), now, keeps)) is not None:
+        if (doubt := _doubt(times.newest(engine), now, keeps)) is not None:
             context.note(doubt)
-        since_set = {} if trust_clock else _noted(engine, clock, keeps)
+        latest = inf if trust_clock else times.server_time(engine)
+        since_set = {} if trust_clock else _noted(engine, clock, keeps, latest)
         if since_set:
             context.note(_SET)
-        by_clock = Cutoffs.at(now, delivered=keeps.delivered, dead=keeps.dead)
+        by_clock = Cutoffs.at(min(now, latest), delivered=keeps.delivered, dead=keeps.dead)
         cutoffs = replace(by_clock, **since_set)
         if dry_run:
             gone: Mapping[EndedGroup, int] = retention.due(engine, cutoffs)
@@ -75,8 +77,13 @@ def _doubt(newest: float | None, now: float, keeps: RetentionSettings) -> str | 
     )
 
 
-def _noted(engine: Database, clock: Clock, keeps: RetentionSettings) -> dict[str, float]:
-    """Return earlier cutoffs if the clock was set, by the daemon's notes."""
+def _noted(
+    engine: Database, clock: Clock, keeps: RetentionSettings, latest: float
+) -> dict[str, float]:
+    """Return earlier cutoffs if the clock was set, by the daemon's notes.
+
+    The time now is `latest` at the latest.
+    """
     notes = clock_notes.read(engine, Owner.here().boot)
     if notes is None:
         return {}
@@ -84,7 +91,7 @@ def _noted(engine: Database, clock: Clock, keeps: RetentionSettings) -> dict[str
     confirmed.begin(None, notes)
     kept = {"delivered": keeps.delivered, "dead": keeps.dead}
     known = {name: (s, confirmed.at_least(s)) for name, s in kept.items() if s is not None}
-    return {name: at - s for name, (s, at) in known.items() if now - at > _AHEAD}
+    return {name: min(at, latest) - s for name, (s, at) in known.items() if now - at > _AHEAD}
 
 
 def _prune(engine: Database, cutoffs: Cutoffs, clock: Clock) -> Mapping[EndedGroup, int]:

@@ -12,17 +12,26 @@ All rows are found by an index of their status. A batch takes as many rows as fi
 that the drain doesn't have to wait.
 
 The time of a delivered event runs from its delivery. A row doesn't have the time of its death: the
-time of a dead letter or a discarded event runs from its last try. A row that was written while the
-clock was far ahead would stay until that time. So the caller can give a time that no clock has
-shown lately: rows that are stamped beyond it are deleted, too.
+time of a dead letter or a discarded event runs from its last try. These stamps are of the machine
+that shipped the event.
+
+In a file, that is this machine. A row that was written while the clock was far ahead would stay
+until that time. So the caller can give a time that no clock has shown lately: rows that are stamped
+beyond it are deleted, too.
+
+On a server, any daemon can have shipped the event, and each machine's clock can be wrong by any
+amount. So a stamp alone deletes nothing there: by the server's clock, too, the event must have been
+written before the cutoff, and a stamp of the future is no reason. The caller must not give a cutoff
+that is too late by the server's clock, see `times`. What remains: an event that waited for longer
+than it is kept, and was shipped by a machine whose clock is behind.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, TextClause, text
+from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from shipper.clock import LATEST
 from shipper.store.db.batches import BATCH_SECONDS, paced
@@ -36,13 +45,17 @@ _FIRST_BATCH, _LEAST, _MOST = 50, 10, 2000
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
-    """Events that ended before these times are deleted (seconds since 1970); None keeps all."""
+    """Events that ended before these times are deleted (seconds since 1970); None keeps all.
+
+    On a server they must have been written before these times as well.
+    """
 
     delivered: float | None
     """For delivered and for discarded events."""
     dead: float | None
     delivered_beyond: float = LATEST
-    """Events that are stamped later are deleted as well: no clock has shown such a time lately."""
+    """In a file, events that are stamped later are deleted as well: no clock has shown such a time
+    lately."""
     dead_beyond: float = LATEST
 
     @classmethod
@@ -59,18 +72,6 @@ class EndedGroup:
 
     destination: str
     status: str
-
-
-def newest(engine: Engine) -> float | None:
-    """Return the newest time in the outbox: of the last write or the last delivery.
-
-    In seconds since 1970; None if there are no events. The right time now is this or later. Raises
-    StoreUnavailable, AccessDenied and SchemaError.
-    """
-    dialect = dialect_of(engine)
-    with snapshot(engine) as tx:
-        found = [dialect.wall(tx.execute(query).scalar()) for query in _newest(dialect)]
-    return max((moment for moment in found if moment is not None), default=None)
 
 
 def due(engine: Engine, cutoffs: Cutoffs) -> dict[EndedGroup, int]:
@@ -117,7 +118,7 @@ class BatchSize:
 
 
 class _Span(NamedTuple):
-    """The times that are over: before `before`, or after `beyond`.
+    """The times that are over: before `before`, or, in a file, after `beyond`.
 
     A stamp that was written by hand and is no valid time is neither.
     """
@@ -136,7 +137,8 @@ class _Walk:
 
     `place` is the destination whose dead or discarded events are read. Delivered events are in the
     order of their times; `since` is the last one's. The walk never goes back before `since`: while
-    a transaction holds a snapshot, PostgreSQL keeps the deleted rows there.
+    a transaction holds a snapshot, PostgreSQL keeps the deleted rows there. `passed` rows that are
+    stamped `since` were read and stay.
     """
 
     engine: Engine
@@ -147,11 +149,13 @@ class _Walk:
     place: str | bytes
     after: int = 0
     since: str = ""
+    passed: int = 0
 
     def step(self, limit: int) -> tuple[int, Counter[EndedGroup]]:
         """Read at most `limit` rows, delete those that are due; return how many were read."""
         since = self.since or self.dialect.before_all
         values = {"limit": limit, "place": self.place, "after": self.after, "since": since}
+        values["passed"] = self.passed
         with writing(self.engine) as tx:
             self.dialect.lock_lease(tx)
             rows = tx.execute(self.page, self.span.values(self.dialect) | values).all()
@@ -163,10 +167,17 @@ class _Walk:
             for name in sorted(by_name):
                 tx.execute(_PURGE[self.status], {"name": name, "events": by_name[name]})
         if rows:
-            self.after, self.since = rows[-1].id, rows[-1].stamp
+            self._go_on(rows)
         return len(rows), Counter(
             {EndedGroup(shown(n), self.status): c for n, c in by_name.items()}
         )
+
+    def _go_on(self, rows: Sequence[Row[Any]]) -> None:
+        """Begin the next step behind these rows."""
+        last = rows[-1].stamp
+        stay = sum(row.stamp == last and not row.is_due for row in rows)
+        self.passed = stay + (self.passed if last == self.since else 0)
+        self.after, self.since = rows[-1].id, last
 
 
 def _batches(
@@ -211,17 +222,6 @@ def _delete(tx: Connection, dialect: Dialect, ids: list[int]) -> None:
 # -- statements ---------------------------------------------------------------------------------
 
 
-def _newest(dialect: Dialect) -> Iterator[TextClause]:
-    written_at, delivered_at = map(dialect.moment.format, ("created_at", "delivered_at"))
-    # Without `by_id`, SQLite 3.40 with old statistics sorts the whole table.
-    yield text(f"SELECT {written_at} FROM shipper_outbox{dialect.by_id} ORDER BY id DESC LIMIT 1")
-    yield text(
-        f"SELECT {delivered_at} FROM shipper_outbox{dialect.along.format('delivered')}"
-        " WHERE status = 'delivered' AND delivered_at IS NOT NULL"
-        " ORDER BY delivered_at DESC LIMIT 1"
-    )
-
-
 def _pages(dialect: Dialect, status: str) -> list[TextClause]:
     """Return the queries for the next rows along the index, and whether each row is due."""
     columns = f"SELECT id, {written(dialect, 'destination')} AS destination"
@@ -230,12 +230,12 @@ def _pages(dialect: Dialect, status: str) -> list[TextClause]:
     if status == "delivered":
         return [
             text(
-                f"{columns}, {dialect.true} AS is_due, CAST(delivered_at AS text) AS stamp"
-                f" FROM {table}"
+                f"{columns}, {_is_written_before(dialect)} AS is_due,"
+                f" CAST(delivered_at AS text) AS stamp FROM {table}"
                 f" WHERE status = 'delivered' AND {is_over}{begun}"
-                " ORDER BY delivered_at LIMIT :limit"
+                " ORDER BY delivered_at LIMIT :limit OFFSET :passed"
             )
-            for is_over in _either(dialect, "delivered_at")
+            for is_over in _stamped(dialect, "delivered_at")
         ]
     over = f"{columns}, {_is_over(dialect, status)} AS is_due, NULL AS stamp FROM {table}"
     return [
@@ -247,9 +247,7 @@ def _pages(dialect: Dialect, status: str) -> list[TextClause]:
 
 
 def _count(dialect: Dialect, status: str) -> TextClause:
-    is_over = f"({' OR '.join(_either(dialect, 'delivered_at'))})"
-    if status != "delivered":
-        is_over = _is_over(dialect, status)
+    is_over = _is_over(dialect, status)
     where = f"status = '{status}' AND {is_over}"
     return text(
         f"SELECT {written(dialect, 'destination')} AS destination, count(*) AS events"
@@ -257,14 +255,23 @@ def _count(dialect: Dialect, status: str) -> TextClause:
     )
 
 
-def _either(dialect: Dialect, stamp: str) -> tuple[str, str]:
+def _stamped(dialect: Dialect, stamp: str) -> list[str]:
+    """Return the conditions of which one must be true for a stamp whose time is over."""
     before, beyond, end = map(dialect.time.format, ("before", "beyond", "end"))
-    return f"{stamp} < {before}", f"({stamp} > {beyond} AND {stamp} <= {end})"
+    if not dialect.is_file:
+        return [f"{stamp} < {before}"]
+    return [f"{stamp} < {before}", f"({stamp} > {beyond} AND {stamp} <= {end})"]
+
+
+def _is_written_before(dialect: Dialect) -> str:
+    """Return what must be true besides: in a file nothing, because all stamps are of one clock."""
+    return dialect.true if dialect.is_file else f"created_at < {dialect.time.format('before')}"
 
 
 def _is_over(dialect: Dialect, status: str) -> str:
     last_try = "SELECT max(started_at) FROM shipper_attempt WHERE outbox_id = shipper_outbox.id"
-    over = f"({' OR '.join(_either(dialect, f'coalesce(({last_try}), created_at)'))})"
+    stamp = "delivered_at" if status == "delivered" else f"coalesce(({last_try}), created_at)"
+    over = f"(({' OR '.join(_stamped(dialect, stamp))}) AND {_is_written_before(dialect)})"
     if status != "dead":
         return over
     return (

@@ -20,7 +20,7 @@ from shipper.store.db.transactions import glancing
 from shipper.store.drain.look import Looks
 from shipper.store.drain.look_statements import REACH
 from shipper.store.drain.messages import Look, Work
-from shipper.store.upkeep.retention import newest
+from shipper.store.upkeep.times import newest
 from tests.store.daemons import NOW
 from tests.store.shipping import accepted, ask, claim, failed, record, refused, run, settled, taken
 
