@@ -107,9 +107,10 @@ def test_it(number, request):
 """
 
 
+@pytest.mark.timeout(500)
 def test_a_group_of_tests_stays_together(tmp_path: Path) -> None:
     """All tests that boot a machine share one; pytest 9.2 took the groups from xdist 3.8."""
     (tmp_path / "test_together.py").write_text(_TOGETHER)
     command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--rootdir=."]
-    subprocess.run([*command, "-p", "no:cacheprovider"], cwd=tmp_path, check=True, timeout=100)
+    subprocess.run([*command, "-p", "no:cacheprovider"], cwd=tmp_path, check=True, timeout=400)
     assert len(set((tmp_path / "workers").read_text().split())) == 1

@@ -68,6 +68,7 @@ def test_a_seed_is_one_run(seed: int) -> None:
     assert first.fingerprint == second.fingerprint
 
 
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("seed", [3, 123])
 def test_a_seed_is_the_same_run_in_any_process(seed: int) -> None:
     """Neither the order of a set nor the address of an object has a say."""
@@ -79,7 +80,7 @@ def test_a_seed_is_the_same_run_in_any_process(seed: int) -> None:
             check=True,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=400,
         ).stdout
         for hash_seed in ("1", "2")
     }
