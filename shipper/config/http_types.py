@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from shipper.config.secret import MASK
+from shipper.config.secret import MASK, looks_secret
 from shipper.config.template import Template
 from shipper.config.types import FilePath, ValueType, shown
 from shipper.policy.answers import FIRST, LAST, codes
@@ -33,6 +33,17 @@ class HeaderValue:
     def __repr__(self) -> str:
         """Return no text: it can be a secret."""
         return f"HeaderValue({MASK if self.file is None else self.file})"
+
+    def written_secrets(self, name: str) -> list[str]:
+        """Return the secrets that the text holds, judged by the header's name.
+
+        A text with the placeholder of a secret holds none: it only says where the secret is.
+        """
+        if self.text is None or not looks_secret(name):
+            return []
+        template = Template.parse(self.text)
+        literals = (part.strip() for part in template.parts if isinstance(part, str))
+        return [] if template.secrets else [text for text in literals if text]
 
 
 @dataclass(frozen=True, slots=True)

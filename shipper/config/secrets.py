@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from shipper.config.destination import DestinationSettings
 from shipper.config.http_types import sendable
-from shipper.config.secret import looks_secret, read_secret, secrets_in_query
+from shipper.config.secret import read_secret, secrets_in_query
 from shipper.config.signing import parse_secrets, signing_texts
 from shipper.config.template import encoded_in_url
 from shipper.errors import AccessDenied, ConfigError
@@ -136,8 +136,7 @@ def _read(name: str, place: SecretPlace) -> str:
 def _written(settings: DestinationSettings) -> Iterator[str]:
     """Yield what the configuration itself holds and is a secret by its name."""
     for name, header in settings.headers.items():
-        if header.text is not None and looks_secret(name):
-            yield header.text
+        yield from header.written_secrets(name)
     for url in (settings.url, settings.validate_url):
         yield from secrets_in_query(url)
 

@@ -7,7 +7,7 @@ from shipper.config.destination import DestinationSettings
 from shipper.config.http_types import HeaderValue
 from shipper.config.layers import dotted
 from shipper.config.members import Entries, Named, members
-from shipper.config.secret import MASK, looks_secret
+from shipper.config.secret import MASK
 from shipper.config.settings import Settings
 from shipper.config.types import Seconds, Size, ValueType
 
@@ -60,7 +60,7 @@ def _rows(
 
 
 def _entry(kind: ValueType, name: str, entry: object) -> str:
-    is_secret = isinstance(entry, HeaderValue) and entry.text is not None and looks_secret(name)
+    is_secret = isinstance(entry, HeaderValue) and entry.written_secrets(name)
     return MASK if is_secret else kind.show(entry)
 
 

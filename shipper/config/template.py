@@ -103,7 +103,8 @@ class Template:
             if isinstance(part, str):
                 texts.append(literal(part))
                 continue
-            value = values.get(part.name)
+            # A secret that wasn't read is a bug, and never the event's fault.
+            value = values.get(part.name) if part.secret is None else values[part.name]
             if not value:
                 raise Unbuildable(f"the event has no {part.name}, which {{{part.name}}} asks for")
             is_raw = part.secret is not None and encoded is encoded_in_header

@@ -34,7 +34,6 @@ from shipper.policy.event import Event
 USER_AGENT: Final = f"shipper/{__version__}"
 
 _SENDABLE: Final = re.compile(r"[\x20-\x7e]*")
-_OF_EVENTS: Final = frozenset({"event_id", "ordering_key", "type"})
 
 
 class Unsendable(Exception):

@@ -343,6 +343,7 @@ def test_no_secret_is_shown(configured: Load, tmp_path: Path) -> None:
         HTTP.replace("/hook", "/{type}?v=2&api_secret=hush&k={secret:key}&token=&sig={secret:key}")
         + 'validate_url = "https://erp.example/?access_token=hush"\n[destinations.erp.headers]\n'
         + 'x-api-key = "hush"\nx-tenant = "42"\nx-key = { file = "key" }\n'
+        + 'x-token = "hu{{sh {event_id}"\nauthorization = "Bearer {secret:key}"\n'
         + "[destinations.erp.secrets]\nkey = { file = 'key' }\n"
     )
     shown = {name.removeprefix("destinations.erp."): value for name, value, _ in show(settings)}
@@ -354,11 +355,13 @@ def test_no_secret_is_shown(configured: Load, tmp_path: Path) -> None:
     assert shown["validate_url"] == "https://erp.example/?access_token=****"
     assert shown["headers.x-api-key"] == "****"
     assert shown["headers.x-tenant"] == "42"
+    assert shown["headers.x-token"] == "****"
+    assert shown["headers.authorization"] == "Bearer {secret:key}"
     assert shown["headers.x-key"] == f'{{ file = "{tmp_path / "key"}" }}'
     assert shown["secrets.key"] == shown["headers.x-key"]
     assert "api_id" not in shown
     secrets = read_secrets(settings.destinations["erp"])
-    assert set(secrets.all()) == {"hush"}
+    assert set(secrets.all()) == {"hush", "hu{sh"}
     assert "hush" not in repr(secrets)
 
 

@@ -142,6 +142,12 @@ def test_a_dot_is_no_segment_of_its_own(value: str) -> None:
     assert not has_dot_segment(in_url("/a/{type}/b?q={type}", type=value).partition("?")[0])
 
 
+def test_a_secret_that_was_not_read_is_no_fault_of_the_event() -> None:
+    """It would make every event a dead letter."""
+    with pytest.raises(KeyError):
+        in_header("{secret:a}")
+
+
 def test_what_would_be_too_long_is_the_events_fault() -> None:
     """A receiver need not take more (RFC 9110, 4.1), and would refuse it again and again."""
     assert len(in_url("/{event_id}", event_id="x" * 7999)) == 8000
