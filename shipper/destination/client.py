@@ -103,7 +103,6 @@ class Destination:
             clock=clock.monotonic,
         )
         if own is not None:
-            own.check(clock.wall())
             client._shown = ShownCertificate(own, clock.wall)
             client._doubts += (client._shown.refusal,)
         if settings.sign.scheme:
