@@ -32,6 +32,8 @@ from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 _Make: TypeAlias = Callable[[Event, Secrets], Request]
 _Begin: TypeAlias = Callable[[_Make, Event, Secrets, Report, float], UnderWay]
 _BY_THE_SYSTEM: Final = Trust()
+# Seconds. The destination's own pauses can be minutes; so long a token would be used after its end.
+_TOKEN_PAUSE: Final = 1.0
 
 
 class Destination:
@@ -115,7 +117,7 @@ class Destination:
             client._tokens = TokenSource(
                 auth.token_url,
                 timeout=timeout,
-                pause=settings.retry.min_delay,
+                pause=min(settings.retry.min_delay, _TOKEN_PAUSE),
                 trust=trust,
                 proxy=settings.proxy,
                 clock=clock.monotonic,

@@ -2,11 +2,13 @@
 
 It decides when an event is sent a second time: if the API refuses the token (401), it has not taken
 the event, and another token can be had. It must never send a third time, or after the deadline.
+A 403 can be about the token as well: it is the answer, and the next try fetches another token.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from http import HTTPStatus
+from typing import TypeAlias
 
 from shipper.destination.grant import Credentials
 from shipper.destination.oauth import TokenSource
@@ -15,8 +17,6 @@ from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 
 Send: TypeAlias = Callable[[str, float, Report], UnderWay]
 """Sends the event with a token, to be over by a moment in the loop's time."""
-
-_UNAUTHORIZED: Final = 401
 
 
 class TokenTry:
@@ -83,8 +83,10 @@ class TokenTry:
         elif self._is_worth_another(answer):
             self._go_on()
         else:
+            if answer.status == HTTPStatus.FORBIDDEN:
+                self._tokens.drop(self._used[-1])
             self._done(masked(answer, self._used))
 
     def _is_worth_another(self, answer: Reply) -> bool:
-        first = answer.status == _UNAUTHORIZED and len(self._used) == 1
+        first = answer.status == HTTPStatus.UNAUTHORIZED and len(self._used) == 1
         return first and self._tokens.drop(self._used[0])
