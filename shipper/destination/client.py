@@ -27,7 +27,7 @@ from shipper.destination.signature import clock_fault
 from shipper.destination.tls import Trust
 from shipper.destination.token_try import TokenTry
 from shipper.policy.event import Event
-from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
+from shipper.policy.outcome import TABLE, Fault, Invalid, Reply, Report, UnderWay, accepted
 
 _Make: TypeAlias = Callable[[Event, Secrets], Request]
 _Begin: TypeAlias = Callable[[_Make, Event, Secrets, Report, float], UnderWay]
@@ -74,6 +74,7 @@ class Destination:
         self._tokens: TokenSource | None = None
         self._begin: _Begin = self._send
         self._client = Credentials("", "")
+        self._answers = TABLE
         self._shown: ShownCertificate | None = None
         # What else an answer can mean: the fault, or None.
         self._doubts: tuple[Callable[[Reply], Fault | None], ...] = ()
@@ -123,6 +124,7 @@ class Destination:
                 clock=clock.monotonic,
                 wall=clock.wall,
             )
+            client._answers = settings.answers.table()
             client._begin = client._begin_with_token
         return client
 
@@ -177,7 +179,13 @@ class Destination:
 
         credentials = self._credentials(secrets)
         due = asyncio.get_running_loop().time() + self._timeout
-        return TokenTry(self._tokens, credentials, send, done, due)
+        is_event = make == self._form.request
+        is_kept = self._is_kept if is_event else _is_read
+        return TokenTry(self._tokens, credentials, send, done, due, is_kept)
+
+    def _is_kept(self, reply: Reply) -> bool:
+        """Return whether something of an answer gets into the history: not if it accepts."""
+        return accepted(reply, self._answers) is None
 
     def _credentials(self, secrets: Secrets) -> Credentials:
         return self._client._replace(secret=secrets.client_secret)
@@ -226,6 +234,12 @@ class Destination:
         else:
             found = (doubt(answer) for doubt in self._doubts)
             done(next(filter(None, found), answer))
+
+
+def _is_read(reply: Reply) -> bool:
+    """Return that a person sees an answer, which is so for each one about a validation."""
+    del reply
+    return True
 
 
 def _soon(done: Report, answer: Fault | Invalid) -> UnderWay:

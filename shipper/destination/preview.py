@@ -44,7 +44,7 @@ def preview(settings: DestinationSettings) -> Preview:
     """Return the request of a destination; reads no secret. Raises ConfigError."""
     event_id, key, kind = _VALUES.values()
     payload = f'{{"type":"{kind}","{kind}":{{}}}}'.encode()
-    event = Event(0, event_id, settings.name, key, payload)
+    event = Event(0, event_id, settings.name, key, payload, created_at=1.0)
     request = form_of(settings).request(event, _masks(settings))
     url = request.url
     target = f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}"
@@ -75,6 +75,8 @@ def _header(settings: DestinationSettings, name: str, value: str) -> str:
         return f"v1,{MASK}"
     if lower == "webhook-timestamp":
         return "{seconds}"
+    if lower == "ce-time" and settings.cloudevents.source:
+        return "{time}"
     if looks_secret(name) and lower != settings.idempotency_header.lower():
         scheme, space, _ = value.partition(" ")
         return f"{scheme} {MASK}" if space and scheme.lower() in _SCHEMES else MASK

@@ -20,7 +20,10 @@ Send: TypeAlias = Callable[[str, float, Report], UnderWay]
 
 
 class TokenTry:
-    """A try that is over by `due`, in the loop's time; `done` gets its answer once."""
+    """A try that is over by `due`, in the loop's time; `done` gets its answer once.
+
+    An answer that `is_kept`, or that a person may read, is masked: it can echo the token.
+    """
 
     def __init__(
         self,
@@ -29,12 +32,14 @@ class TokenTry:
         send: Send,
         done: Report,
         due: float,
+        is_kept: Callable[[Reply], bool],
     ) -> None:
         self._tokens = tokens
         self._credentials = credentials
         self._send = send
         self._done = done
         self._due = due
+        self._is_kept = is_kept
         self._used: tuple[str, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._step: UnderWay
@@ -85,7 +90,8 @@ class TokenTry:
         else:
             if answer.status == HTTPStatus.FORBIDDEN:
                 self._tokens.drop(self._used[-1])
-            self._done(masked(answer, self._used))
+            # The mask costs more than all the rest of a try, so it isn't made for each event.
+            self._done(masked(answer, self._used) if self._is_kept(answer) else answer)
 
     def _is_worth_another(self, answer: Reply) -> bool:
         first = answer.status == HTTPStatus.UNAUTHORIZED and len(self._used) == 1

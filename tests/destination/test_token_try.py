@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from shipper.clock import SystemClock
-from shipper.config.destination import RetrySettings
+from shipper.config.destination import AnswersSettings, RetrySettings
 from shipper.config.secrets import Secrets
 from shipper.destination import Destination
 from shipper.policy.outcome import Fault, Kind, Reply, classify
@@ -326,3 +326,29 @@ async def test_an_api_that_forbids_gets_another_token_with_the_next_try(way: Way
         assert words(await sent(destination, OAUTH, an_event("e-2"))) == "403"
         assert words(await sent(destination, OAUTH, an_event("e-2"))) == "202"
     assert api.seen == ["t1", "t1", "t2"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "masks"),
+    [(200, "json", False), (409, "json", False), (200, "html", True), (422, "json", True)],
+)
+async def test_what_is_not_kept_is_not_masked(status: int, kind: str, *, masks: bool) -> None:
+    """The mask costs more than the rest of a try; a portal's page and a validation are read."""
+
+    async def echoing(talk: Talk) -> None:
+        while True:
+            word = (await talk.request()).headers["authorization"].encode()
+            answer = saying(status, b"<html>" + word).replace(b"application/json", b"text/" + kind.encode())
+            await talk.say(answer)
+
+    endpoint = TokenEndpoint()
+    endpoint.answer = lambda _: saying(200, {"access_token": "canary-token"})
+    async with serving(echoing) as server, granting(endpoint):
+        answers = AnswersSettings(accepted=(409,))
+        more = {"validate_url": server.url, "answers": answers}
+        async with opened(erp(server.url, **asking(endpoint.url), **more)) as destination:
+            answer = await sent(destination, OAUTH)
+            validated = await destination.validate(an_event(), OAUTH)
+    assert isinstance(answer, Reply)
+    assert isinstance(validated, Reply)
+    assert (b"canary" not in answer.body, b"canary" not in validated.body) == (masks, True)
