@@ -338,7 +338,9 @@ async def test_what_is_not_kept_is_not_masked(status: int, kind: str, *, masks: 
     async def echoing(talk: Talk) -> None:
         while True:
             word = (await talk.request()).headers["authorization"].encode()
-            answer = saying(status, b"<html>" + word).replace(b"application/json", b"text/" + kind.encode())
+            answer = saying(status, b"<html>" + word).replace(
+                b"application/json", b"text/" + kind.encode()
+            )
             await talk.say(answer)
 
     endpoint = TokenEndpoint()
