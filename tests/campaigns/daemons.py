@@ -124,6 +124,7 @@ class _Round:
             if place.sender is not None:
                 await self._stop(place)
         self._figures.fault(*self._books.explain(MAX_IN_FLIGHT))
+        self._figures.tried["sent as it woke"] += len(self._books.late)
         for count in self._books.repeats_by_trouble.values():
             self._figures.measure("repeats for a trouble that had any", count)
 

@@ -3,8 +3,10 @@
 It decides which repeats are explained. An event comes again if its answer never came whole, or if the
 daemon that sent it was killed, stood still or was cut off from the database before it had to have
 recorded the answer, and didn't end cleanly after that. No more events come again for one such trouble
-than may be in flight. That another daemon is in trouble explains nothing. That repeats come before
-everything else of their keys, and that no two requests of a key overlap, is the ledger's.
+than may be in flight. That another daemon is in trouble explains nothing, but for one event that it
+sends in the moment in which it wakes: it was stopped between its last look at the clock and the write.
+That repeats come before everything else of their keys, and that no two requests of a key overlap, is
+the ledger's.
 """
 
 import itertools
@@ -23,6 +25,9 @@ from tests.daemon.harness import API_ID
 HEADER = "x-api-id"
 RECORDED_WITHIN: Final = STORE_GRACE
 """Seconds from an answer until it is recorded, unless its daemon is in trouble."""
+WAKES_WITHIN: Final = 0.2
+"""Seconds from the end of a stop until the receiver has what was about to be written."""
+_STOPPED = frozenset({"still", "asleep"})
 _RECORDED = {"delivery.delivered": "delivered", "delivery.postponed": "postponed"}
 
 
@@ -79,6 +84,14 @@ class Sender:
         )
         return next(found, None)
 
+    def wakes_with(self, visit: Visit) -> int | None:
+        """Return the number of the trouble in which the daemon was stopped as it sent this."""
+        for number, one in enumerate(self.troubles):
+            since = visit.began - (one.ended or visit.began + 1.0)
+            if one.kind in _STOPPED and 0.0 <= since <= WAKES_WITHIN:
+                return number
+        return None
+
     def __str__(self) -> str:
         """Return it for a person."""
         troubles = ", ".join(
@@ -100,6 +113,8 @@ class SendersBooks(Books):
         self.senders: dict[int, Sender] = {}
         self.repeats_by_trouble: Counter[tuple[int, int]] = Counter()
         """For the number of a process and of its trouble, how many events came again for it."""
+        self.late: set[tuple[int, int]] = set()
+        """The troubles whose process sent something as it woke, when another one had sent it."""
         self._sent_by: dict[int, int] = {}
         self._taken: defaultdict[str, list[Visit]] = defaultdict(list)
 
@@ -125,7 +140,11 @@ class SendersBooks(Books):
                 recorded = outcomes[sender.number][key]
                 trouble = sender.trouble_of(before)
                 what = f"{key}, answered {before.status} to {sender} at {before.began:.2f}"
+                wakes = by.number, by.wakes_with(after)
                 if by is not sender and "delivered" in recorded:
+                    if wakes[1] is not None and wakes not in self.late:
+                        self.late.add((by.number, wakes[1]))
+                        continue
                     yield f"{what}, was recorded, and sent again by {by} at {after.began:.2f}"
                 elif None in recorded:
                     recorded.remove(None)
