@@ -145,7 +145,7 @@ def test_a_long_secret_costs_little() -> None:
     assert long < 2 * short + 15 * len(LONG)
 
 
-@pytest.mark.parametrize("cut", [*range(1, 64, 7), 500, 1800])
+@pytest.mark.parametrize("cut", [1, 23, 50, 1800])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_long_secret_at_the_end_of_what_is_read_leaves_nothing(spelling: str, cut: int) -> None:
     """Of its beginning in any spelling, and there is something left to read before it."""
