@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from shipper.config import DestinationSettings, Settings
 from shipper.config.agreement import alarms_differ, lacks
 from shipper.config.secrets import places
+from shipper.errors import ConfigError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Stored errors begin with their cause. `http-401: HTTP 401 ...` repeats the status, and the words
@@ -48,6 +49,15 @@ def place_of(destination: DestinationSettings, settings: Settings | None) -> Des
     else:
         login = _api_id(destination, origins, config)
     return DestinationPlace(destination.name, where_of(destination.url), config, login)
+
+
+def at_its_line(error: ConfigError, name: str, settings: Settings) -> ConfigError:
+    """Return an error about a destination with the wrong setting's place, and what to do."""
+    setting = f"destinations.{name}.{error.setting}".removesuffix(".")
+    path = settings.path or "the configuration"
+    place = settings.origins.get(setting, f"{path}: {setting}")
+    fix = f"; {error.hint}" if error.hint else ""
+    return ConfigError([f"{place}: {problem}{fix}" for problem in error.problems])
 
 
 def where_of(url: str) -> str:

@@ -103,13 +103,17 @@ class LoginRefused(AccessDenied):
 
 
 class ConfigError(ShipperError):
-    """The configuration is wrong; `problems` has one line per fault, with its place."""
+    """The configuration is wrong; `problems` has one line per fault, with its place.
+
+    Where the place isn't known, `setting` is the wrong setting, below its destination.
+    """
 
     exit_status = 78
 
-    def __init__(self, problems: list[str], hint: str | None = None) -> None:
+    def __init__(self, problems: list[str], hint: str | None = None, setting: str = "") -> None:
         super().__init__("\n".join(problems), hint)
         self.problems = problems
+        self.setting = setting
 
 
 class SchemaError(ShipperError):

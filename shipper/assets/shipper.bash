@@ -9,7 +9,7 @@ _shipper() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --instance --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
+  local options_with_values='--api-id --api-id-file --basic --bearer --cause --chaos --client --client-ca --config --database --destination --event-id --host --instance --keep --key --kind --limit --log --oldest --output --port --role --run-as --seconds --sign-secret --since --status --timeout --tls-cert --tls-key --to --token-life --until --url --validation -c -o'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall unlock upgrade validate verify version write'
@@ -649,7 +649,7 @@ _shipper() {
           ;;
         "sandbox")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--host" "--port" "--api-id" "--chaos" "--validation" "--log" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
+            local -a _c=("--kind" "--host" "--port" "--api-id" "--chaos" "--validation" "--log" "--bearer" "--basic" "--client" "--token-life" "--sign-secret" "--tls-cert" "--tls-key" "--client-ca" "--config" "-c" "--json" "--verbose" "-v" "--quiet" "-q" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -661,6 +661,14 @@ _shipper() {
               _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
             fi
             case "$_value_prev" in
+              --kind)
+                local -a _c=("8select" "http")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
               --host)
                 COMPREPLY=()
                 ;;
@@ -682,6 +690,30 @@ _shipper() {
                 done
                 ;;
               --log)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              --bearer)
+                COMPREPLY=()
+                ;;
+              --basic)
+                COMPREPLY=()
+                ;;
+              --client)
+                COMPREPLY=()
+                ;;
+              --token-life)
+                COMPREPLY=()
+                ;;
+              --sign-secret)
+                COMPREPLY=()
+                ;;
+              --tls-cert)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              --tls-key)
+                compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
+                ;;
+              --client-ca)
                 compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "${cur}")
                 ;;
               --config)

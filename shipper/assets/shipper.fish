@@ -5,7 +5,7 @@
 function __fish_shipper_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --instance --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
+    set -l options_with_values '--api-id --api-id-file --basic --bearer --cause --chaos --client --client-ca --config --database --destination --event-id --host --instance --keep --key --kind --limit --log --oldest --output --port --role --run-as --seconds --sign-secret --since --status --timeout --tls-cert --tls-key --to --token-life --until --url --validation -c -o'
     set -l all_commands 'assets backup check config current db dead demo discard doctor drain enqueue events export grants healthcheck help hold init install list print prune release reroute retry run sandbox service show status top uninstall unlock upgrade validate verify version write'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_shipper_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--api-id --api-id-file --cause --chaos --config --database --destination --event-id --host --instance --keep --key --limit --log --oldest --output --port --role --run-as --seconds --since --status --timeout --to --until --url --validation -c -o'
+    set -l options_with_values '--api-id --api-id-file --basic --bearer --cause --chaos --client --client-ca --config --database --destination --event-id --host --instance --keep --key --kind --limit --log --oldest --output --port --role --run-as --seconds --sign-secret --since --status --timeout --tls-cert --tls-key --to --token-life --until --url --validation -c -o'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -667,12 +667,21 @@ complete -c shipper -n '__fish_shipper_using_command run' -s q -d 'Print only th
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l help -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l version -d 'Display application version.'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l kind -x -a '8select http' -d 'What it stands in for: the vendor'\''s API, or any HTTP API.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l host -x -d 'The address to listen on.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l port -x -d 'The port to listen on; 0 takes any free port.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l api-id -x -d 'The API ID that requests must have. Default: it accepts any.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l chaos -x -d 'Faults, like 503:0.1,drop:0.05,outage:10s@30s/60s (status:probability, length@s…'
-complete -c shipper -n '__fish_shipper_using_command sandbox' -l validation -x -a 'off envelope schema' -d 'How events are checked, as with [validation] mode; schema is the vendor'\''s whole…'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l validation -x -a 'off envelope schema' -d 'With --kind 8select: how events are checked, as with [validation] mode; schema …'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l log -r -F -d 'Write every request to this file, as JSON lines. Default: no log.'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l bearer -x -d 'With --kind http: the token that Authorization must have.'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l basic -x -d 'With --kind http: USER:PASSWORD that Authorization must have.'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l client -x -d 'With --kind http: ID:SECRET of an OAuth2 client. It gets tokens at /oauth/token…'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l token-life -x -d 'How long such a token lasts. Default: 5m.'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l sign-secret -x -d 'With --kind http: the secret whsec_… of which requests need a Standard Webhooks…'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l tls-cert -r -F -d 'Listen with TLS; the file has the certificate, and its key unless --tls-key has…'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l tls-key -r -F -d 'The key of --tls-cert.'
+complete -c shipper -n '__fish_shipper_using_command sandbox' -l client-ca -r -F -d 'Ask each client for a certificate of the authority in this file.'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l config -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -s c -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'
 complete -c shipper -n '__fish_shipper_using_command sandbox' -l json -d 'Print the answer as JSON: one object on one line, for a list one line per entry.'
@@ -769,7 +778,7 @@ complete -c shipper -n '__fish_shipper_using_command top' -s q -d 'Print only th
 complete -c shipper -n '__fish_shipper_using_command validate' -l help -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command validate' -s h -d 'Display this message and exit.'
 complete -c shipper -n '__fish_shipper_using_command validate' -l version -d 'Display application version.'
-complete -c shipper -n '__fish_shipper_using_command validate' -l remote -d 'Let the destination'\''s validate endpoint check them, instead of our copy of the …'
+complete -c shipper -n '__fish_shipper_using_command validate' -l remote -d 'Let the API check them, instead of our copy of the schema: at the destination'\''s…'
 complete -c shipper -n '__fish_shipper_using_command validate' -l destination -x -d 'The destination for --remote.'
 complete -c shipper -n '__fish_shipper_using_command validate' -l config -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'
 complete -c shipper -n '__fish_shipper_using_command validate' -s c -r -F -d 'The configuration file. Default: $SHIPPER_CONFIG, else ./shipper.toml, else /et…'

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from shipper.advice import place_of
+from shipper.advice import at_its_line, place_of
 from shipper.clock import Clock
 from shipper.config import DestinationSettings, Settings
 from shipper.config.secrets import read_secrets
 from shipper.daemon.file_watch import SeenFiles, fingerprint
 from shipper.destination import Destination
-from shipper.destination.own_certificate import own_certificate
 from shipper.drain import Route, Terms
 from shipper.drain.courier import Courier
+from shipper.errors import ConfigError
 from shipper.policy.delivery import RetryPolicy
 
 RouteInputs: TypeAlias = tuple[object, ...]
@@ -54,8 +54,6 @@ async def ready_destinations(
     fresh = ReadyDestinations(settings, inputs, couriers, seen)
     try:
         for name, destination in settings.destinations.items():
-            if (own := own_certificate(destination)) is not None:
-                own.check(clock.wall())
             if before.get(name) == inputs[name]:
                 read_secrets(destination)  # checks only: the courier rereads them by itself
             else:
@@ -86,7 +84,10 @@ def _files_of(destination: DestinationSettings) -> tuple[Path | None, ...]:
 
 
 def _courier(destination: DestinationSettings, settings: Settings, clock: Clock) -> Courier:
-    carrier = Destination.of(destination, clock=clock)
+    try:
+        carrier = Destination.of(destination, clock=clock)
+    except ConfigError as error:
+        raise at_its_line(error, destination.name, settings) from None
     return Courier(
         carrier,
         validation=destination.checks(settings.validation.mode),

@@ -27,11 +27,15 @@ from shipper.destination.signature import clock_fault
 from shipper.destination.tls import Trust
 from shipper.destination.token_try import TokenTry
 from shipper.policy.event import Event
-from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
+from shipper.policy.outcome import TABLE, Answers, Fault, Invalid, Reply, Report, UnderWay, accepted
 
 _Make: TypeAlias = Callable[[Event, Secrets], Request]
 _Begin: TypeAlias = Callable[[_Make, Event, Secrets, Report, float], UnderWay]
+_Doubt: TypeAlias = Callable[[Reply], Fault | None]
 _BY_THE_SYSTEM: Final = Trust()
+_NO_CLIENT: Final = Credentials("", "")
+# Seconds. The destination's own pauses can be minutes; so long a token would be used after its end.
+_TOKEN_PAUSE: Final = 1.0
 
 
 class Destination:
@@ -41,10 +45,13 @@ class Destination:
     writing, and reading. At most `max_in_flight` tries run at the same time; the others wait.
     The transport `auto` is shipper's own HTTP client; it is that of httpx if there is a proxy or
     httptools is missing. `clock` (in seconds, by default the loop's) is the one that `begin` means.
-    Raises ConfigError if the arguments can't work.
+    `shown` is the certificate that `trust` holds. Each of `doubts` says what else an answer can
+    mean: the fault, or None. With `tokens`, each request bears one, which are for the `client`;
+    `answers` then says which answer accepts an event. Raises ConfigError if the arguments can't
+    work.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each part
         self,
         form: Form,
         *,
@@ -54,6 +61,11 @@ class Destination:
         proxy: str | None = None,
         transport: TransportChoice = "auto",
         clock: Callable[[], float] | None = None,
+        shown: ShownCertificate | None = None,
+        doubts: tuple[_Doubt, ...] = (),
+        tokens: TokenSource | None = None,
+        client: Credentials = _NO_CLIENT,
+        answers: Answers = TABLE,
     ) -> None:
         self._form = form
         self._proxied = proxy is not None
@@ -69,12 +81,12 @@ class Destination:
         )
         self._timeout = timeout
         self._transport: Transport | None = None
-        self._tokens: TokenSource | None = None
-        self._begin: _Begin = self._send
-        self._client = Credentials("", "")
-        self._shown: ShownCertificate | None = None
-        # What else an answer can mean: the fault, or None.
-        self._doubts: tuple[Callable[[Reply], Fault | None], ...] = ()
+        self._tokens = tokens
+        self._begin: _Begin = self._send if tokens is None else self._begin_with_token
+        self._client = client
+        self._answers = answers
+        self._shown = shown
+        self._doubts = doubts
 
     @classmethod
     def of(
@@ -93,7 +105,24 @@ class Destination:
         timeout = settings.timeout if timeout is None else timeout
         own = own_certificate(settings)
         trust = Trust(settings.ca_file, own)
-        client = cls(
+        shown, doubts = None, list[_Doubt]()
+        if own is not None:
+            shown = ShownCertificate(own, clock.wall)
+            doubts.append(shown.refusal)
+        if settings.sign.scheme:
+            doubts.append(partial(clock_fault, clock.wall))
+        tokens, auth = None, settings.auth
+        if auth.type == "oauth2":
+            tokens = TokenSource(
+                auth.token_url,
+                timeout=timeout,
+                pause=min(settings.retry.min_delay, _TOKEN_PAUSE),
+                trust=trust,
+                proxy=settings.proxy,
+                clock=clock.monotonic,
+                wall=clock.wall,
+            )
+        return cls(
             form_of(settings, clock.wall),
             timeout=timeout,
             max_in_flight=max_in_flight or settings.max_in_flight,
@@ -101,29 +130,12 @@ class Destination:
             proxy=settings.proxy,
             transport=settings.transport,
             clock=clock.monotonic,
+            shown=shown,
+            doubts=tuple(doubts),
+            tokens=tokens,
+            client=Credentials(auth.client_id, "", auth.scope, auth.audience, auth.client_auth),
+            answers=settings.answers.table(),
         )
-        if own is not None:
-            own.check(clock.wall())
-            client._shown = ShownCertificate(own, clock.wall)
-            client._doubts += (client._shown.refusal,)
-        if settings.sign.scheme:
-            client._doubts += (partial(clock_fault, clock.wall),)
-        auth = settings.auth
-        if auth.type == "oauth2":
-            client._client = Credentials(
-                auth.client_id, "", auth.scope, auth.audience, auth.client_auth
-            )
-            client._tokens = TokenSource(
-                auth.token_url,
-                timeout=timeout,
-                pause=settings.retry.min_delay,
-                trust=trust,
-                proxy=settings.proxy,
-                clock=clock.monotonic,
-                wall=clock.wall,
-            )
-            client._begin = client._begin_with_token
-        return client
 
     @property
     def where(self) -> str:
@@ -176,7 +188,13 @@ class Destination:
 
         credentials = self._credentials(secrets)
         due = asyncio.get_running_loop().time() + self._timeout
-        return TokenTry(self._tokens, credentials, send, done, due)
+        is_event = make == self._form.request
+        is_kept = self._is_kept if is_event else _is_read
+        return TokenTry(self._tokens, credentials, send, done, due, is_kept)
+
+    def _is_kept(self, reply: Reply) -> bool:
+        """Return whether something of an answer gets into the history: not if it accepts."""
+        return accepted(reply, self._answers) is None
 
     def _credentials(self, secrets: Secrets) -> Credentials:
         return self._client._replace(secret=secrets.client_secret)
@@ -225,6 +243,12 @@ class Destination:
         else:
             found = (doubt(answer) for doubt in self._doubts)
             done(next(filter(None, found), answer))
+
+
+def _is_read(reply: Reply) -> bool:
+    """Return that a person sees an answer, which is so for each one about a validation."""
+    del reply
+    return True
 
 
 def _soon(done: Report, answer: Fault | Invalid) -> UnderWay:

@@ -11,13 +11,11 @@ from functools import partial
 from math import inf
 from typing import Final, TypeAlias
 
-import httpx
-
 from shipper import __version__
 from shipper.destination.build import opener, parse_url
 from shipper.destination.faults import FAILURES, Peer, fault
 from shipper.destination.grant import Credentials, Token, token_of
-from shipper.destination.request import Answer, Request, Target, Transport
+from shipper.destination.request import Answer, MadeRequest, Request, Target, Transport
 from shipper.destination.tls import Trust
 from shipper.policy.outcome import Fault, FaultKind, UnderWay
 
@@ -53,7 +51,7 @@ class TokenSource:
         wall: Callable[[], float],
     ) -> None:
         parsed = parse_url("the token_url", url, {"http", "https"})
-        self._url = parsed.copy_with(fragment=None)
+        self._target = Target(parsed.copy_with(fragment=None), f"shipper/{__version__}")
         self._pause = pause
         self._proxied = proxy is not None
         self._peer = Peer.of(parsed, timeout, proxy)
@@ -139,10 +137,21 @@ class TokenSource:
         if self._transport is None:
             self._transport = self._open()
         self._asked_for = credentials
-        request = Request(_Endpoint(self._url, credentials), "", None, credentials.body)
+        path = self._target.url.raw_path.decode("ascii")
+        request = MadeRequest(self._target, path, self._fields(credentials), credentials.body)
         self._request = self._transport.begin(
             request, partial(self._answered, request, self._clock())
         )
+
+    def _fields(self, credentials: Credentials) -> dict[str, str]:
+        fields = {
+            **self._target.fields(""),
+            "accept": "application/json",
+            "content-type": "application/x-www-form-urlencoded",
+        }
+        if credentials.authorization:
+            fields["authorization"] = credentials.authorization
+        return fields
 
     def _answered(self, request: Request, asked: float, answer: Answer) -> None:
         self._request = None
@@ -200,23 +209,3 @@ class _Wait:
         self._done = None
         if self in self._waiting:
             self._waiting.remove(self)
-
-
-class _Endpoint(Target):
-    """A token endpoint with the head of one request."""
-
-    def __init__(self, url: httpx.URL, credentials: Credentials) -> None:
-        self._authorization = credentials.authorization
-        super().__init__(url, f"shipper/{__version__}")
-
-    def fields(self, api_id: str) -> dict[str, str]:
-        """Return the headers; there is no API ID."""
-        del api_id
-        fields = {
-            **self._fields,
-            "accept": "application/json",
-            "content-type": "application/x-www-form-urlencoded",
-        }
-        if self._authorization:
-            fields["authorization"] = self._authorization
-        return fields

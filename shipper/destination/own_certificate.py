@@ -24,6 +24,9 @@ _BLOCK: Final = re.compile(
 )
 # More than any chain has. The limit also ends the reading of /dev/zero.
 _MAX_BYTES: Final = 1 << 20
+# The settings of a destination that name the files.
+_CERT: Final = "tls.cert_file"
+_KEY: Final = "tls.key_file"
 _SEQUENCE: Final = 0x30
 _VERSION: Final = 0xA0
 _UTC_TIME: Final = 0x17
@@ -73,13 +76,14 @@ class OwnCertificate(NamedTuple):
             raise ConfigError(
                 [f"cert_file {self.cert_file}: holds no certificate, or one that can't be read"],
                 "it takes a certificate in PEM form, -----BEGIN CERTIFICATE-----",
+                _CERT,
             ) from None
 
     def check(self, wall: float) -> None:
         """Raise ConfigError if the certificate has expired at `wall`, in seconds since 1970."""
         if (ends := self.ends()) <= wall:
             renew = "let the API's operator renew it, and put the new one into the file"
-            raise ConfigError([self.expired(ends)], renew)
+            raise ConfigError([self.expired(ends)], renew, _CERT)
 
     def expired(self, ends: float) -> str:
         """Return the sentence about a certificate that ended then."""
@@ -92,6 +96,7 @@ class OwnCertificate(NamedTuple):
             return ConfigError(
                 [f"{key}: the key is encrypted, and a daemon can't be asked for a password"],
                 f"openssl pkey -in {self.key_file} -out NEW writes it without; chmod 600 NEW",
+                _KEY,
             )
         reason = getattr(error, "reason", None) or ""
         if "MISMATCH" in reason:
@@ -99,15 +104,17 @@ class OwnCertificate(NamedTuple):
                 [f"{key}: the key doesn't belong to the certificate in {self.cert_file}"],
                 "put the key of this certificate into the file, and its own certificate first"
                 " into the cert_file",
+                _KEY,
             )
         if reason.endswith(("_TOO_SMALL", "_TOO_WEAK")):
             words = reason.replace("_", " ").lower()
             return ConfigError(
-                [f"cert_file {self.cert_file}: the certificate is too weak: {words}"]
+                [f"cert_file {self.cert_file}: the certificate is too weak: {words}"], None, _CERT
             )
         return ConfigError(
             [f"{key}: holds no key, or one that can't be read"],
             "it takes a key in PEM form, -----BEGIN PRIVATE KEY-----",
+            _KEY,
         )
 
 
@@ -161,22 +168,24 @@ def ends_of_all(settings: Iterable[DestinationSettings]) -> dict[str, float]:
 
 
 def _read(name: str, file: Path, *, private: bool = False) -> bytes:
+    setting = f"tls.{name}"
     try:
         if file.exists() and not file.is_file():
-            raise ConfigError([f"{name} {file}: is not a file"])
+            raise ConfigError([f"{name} {file}: is not a file"], setting=setting)
         with file.open("rb") as stream:
             if private and os.fstat(stream.fileno()).st_mode & OTHERS_READ:
                 raise ConfigError(
-                    [f"{name} {file}: can be read by other users"], f"chmod o= {file}"
+                    [f"{name} {file}: can be read by other users"], f"chmod o= {file}", setting
                 )
             content = stream.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(
             [f"{name} {file}: can't be read: {error.strerror}"],
             "correct the path, and give the daemon's user the right to read the file",
+            setting,
         ) from None
     if len(content) > _MAX_BYTES:
-        raise ConfigError([f"{name} {file}: is too long"])
+        raise ConfigError([f"{name} {file}: is too long"], setting=setting)
     return content
 
 

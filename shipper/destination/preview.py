@@ -44,7 +44,7 @@ def preview(settings: DestinationSettings) -> Preview:
     """Return the request of a destination; reads no secret. Raises ConfigError."""
     event_id, key, kind = _VALUES.values()
     payload = f'{{"type":"{kind}","{kind}":{{}}}}'.encode()
-    event = Event(0, event_id, settings.name, key, payload)
+    event = Event(0, event_id, settings.name, key, payload, created_at=1.0)
     try:
         request = form_of(settings).request(event, _masks(settings))
     except (Unbuildable, Unsendable) as error:
@@ -78,6 +78,8 @@ def _header(settings: DestinationSettings, name: str, value: str) -> str:
         return f"v1,{MASK}"
     if lower == "webhook-timestamp":
         return "{seconds}"
+    if lower == "ce-time" and settings.cloudevents.source:
+        return "{time}"
     if holds_secret(name, value) and lower != settings.idempotency_header.lower():
         scheme, space, _ = value.partition(" ")
         # The scheme is no secret, and a person wants to see it.

@@ -74,7 +74,7 @@ def _trust(context: ssl.SSLContext, file: Path) -> None:
             "holds no certificate, or one that can't be read" if is_ssl else _of_the_system(error)
         )
         hint = "it takes certificates in PEM form, -----BEGIN CERTIFICATE-----" if is_ssl else None
-        raise ConfigError([f"ca_file {file}: {reason}"], hint) from None
+        raise ConfigError([f"ca_file {file}: {reason}"], hint, "ca_file") from None
 
 
 def _of_the_system(error: OSError) -> str:

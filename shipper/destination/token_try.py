@@ -2,11 +2,13 @@
 
 It decides when an event is sent a second time: if the API refuses the token (401), it has not taken
 the event, and another token can be had. It must never send a third time, or after the deadline.
+A 403 can be about the token as well: it is the answer, and the next try fetches another token.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from http import HTTPStatus
+from typing import TypeAlias
 
 from shipper.destination.grant import Credentials
 from shipper.destination.oauth import TokenSource
@@ -16,11 +18,12 @@ from shipper.policy.outcome import Fault, Invalid, Reply, Report, UnderWay
 Send: TypeAlias = Callable[[str, float, Report], UnderWay]
 """Sends the event with a token, to be over by a moment in the loop's time."""
 
-_UNAUTHORIZED: Final = 401
-
 
 class TokenTry:
-    """A try that is over by `due`, in the loop's time; `done` gets its answer once."""
+    """A try that is over by `due`, in the loop's time; `done` gets its answer once.
+
+    An answer that `is_kept`, or that a person may read, is masked: it can echo the token.
+    """
 
     def __init__(
         self,
@@ -29,12 +32,14 @@ class TokenTry:
         send: Send,
         done: Report,
         due: float,
+        is_kept: Callable[[Reply], bool],
     ) -> None:
         self._tokens = tokens
         self._credentials = credentials
         self._send = send
         self._done = done
         self._due = due
+        self._is_kept = is_kept
         self._used: tuple[str, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._step: UnderWay
@@ -83,8 +88,11 @@ class TokenTry:
         elif self._is_worth_another(answer):
             self._go_on()
         else:
-            self._done(masked(answer, self._used))
+            if answer.status == HTTPStatus.FORBIDDEN:
+                self._tokens.drop(self._used[-1])
+            # The mask costs more than all the rest of a try, so it isn't made for each event.
+            self._done(masked(answer, self._used) if self._is_kept(answer) else answer)
 
     def _is_worth_another(self, answer: Reply) -> bool:
-        first = answer.status == _UNAUTHORIZED and len(self._used) == 1
+        first = answer.status == HTTPStatus.UNAUTHORIZED and len(self._used) == 1
         return first and self._tokens.drop(self._used[0])

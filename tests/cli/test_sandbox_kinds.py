@@ -70,8 +70,33 @@ def test_it_gives_tokens_and_prints_no_secret(home: Home) -> None:
         said += process.communicate(timeout=DEADLINE)[1].decode()
     assert 'kind = "http"' in said
     assert f"Bearer TOKEN or Authorization: Basic … or a token of {url}/oauth/token" in said
-    assert "secret" not in said.replace("Standard Webhooks", "")
+    assert "-secret" not in said
     assert SECRET[6:] not in said
+
+
+@pytest.mark.parametrize(
+    ("option", "secret"),
+    [("--bearer", "b-secret"), ("--basic", "till:b-secret"), ("--client", "shop:b-secret")],
+)
+def test_the_destination_that_it_prints_works(home: Home, option: str, secret: str) -> None:
+    """With the secrets in the files that are named there: each option has its line."""
+    asked = (option, secret, "--sign-secret", SECRET)
+    with home.running("sandbox", "--kind", "http", "--port", "0", *asked) as process:
+        assert process.stderr is not None
+        said = ""
+        while "sign = {" not in said:
+            said += next_line(process.stderr.fileno()).decode()
+        printed = said[said.index("  [destinations.NAME]") :].replace("NAME", "erp")
+        home.configure("sqlite:///shop.db", "http://127.0.0.1:9/e", printed)
+        for name, text in (("sandbox_auth", "b-secret"), ("sandbox_sign", SECRET)):
+            (home.directory / name).write_text(text)
+            (home.directory / name).chmod(0o600)
+        assert home.call("db", "upgrade", "--create").status == 0
+        event = b'{"type":"order","order":{}}'
+        assert home.call("enqueue", "--destination", "erp", stdin=event).status == 0
+        ran = home.run("drain", "--timeout", "30s")
+        assert ran.status == 0, ran
+    assert "b-secret" not in said
 
 
 def test_it_asks_for_a_certificate(home: Home) -> None:
@@ -86,6 +111,11 @@ def test_it_asks_for_a_certificate(home: Home) -> None:
     files = ("--tls-cert", "cert.pem", "--tls-key", "key.pem", "--client-ca", "ca.pem")
     with home.running("sandbox", "--kind", "http", "--port", "0", "--json", *files) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
+        said = ""
+        while "  tls = {" not in said:
+            said += next_line(process.stderr.fileno()).decode()
+        assert "  ca_file = " in said
         url = json.loads(next_line(process.stdout.fileno()))["events_url"]
         assert url.startswith("https://")
         with pytest.raises(OSError, match=r"(?i)certificate|reset|EOF|closed"):

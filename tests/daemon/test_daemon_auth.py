@@ -1,6 +1,7 @@
 """Credentials that change under a running daemon: tokens, certificates, signing secrets."""
 
 import json
+import re
 import signal
 from base64 import b64encode
 from pathlib import Path
@@ -209,30 +210,57 @@ async def test_a_renewed_certificate_is_shown_without_a_restart(shop: Shop, tran
 @only_sqlite
 async def test_a_certificate_that_cannot_be_used_is_refused(shop: Shop) -> None:
     """With 78 at the start, and with a reload the old one stays."""
+    good, other = issued(AUTHORITY, names=()), issued(AUTHORITY, names=())
+    (shop.directory / "ca.pem").write_bytes(AUTHORITY.pem())
+    api = Guarded()
+    async with serving(api, asking_for_one(shop.directory)) as server:
+        shop.configure(more=section(server, CERTIFICATE))
+        certificate(shop, good, key=other)
+        refused = shop.start()
+        assert await refused.ended() == 78
+        assert "own.key: the key doesn't belong to the certificate in" in refused.stderr
+        assert "BEGIN" not in refused.stderr
+        certificate(shop, good)
+        daemon = await shop.started()
+        put(shop.directory / "own.pem", other.pem())
+        daemon.signal(signal.SIGHUP)
+        rejected = json.dumps(await daemon.told("config.rejected"))
+        assert re.search(r"shipper\.toml:\d+: key_file .*own\.pem.*; put the key of this", rejected)
+        add(shop, "still")
+        await shop.settled()
+        await daemon.stop()
+    assert [key for key, _ in api.seen] == ["still-1"]
+
+
+@only_sqlite
+async def test_an_expired_certificate_pauses_its_own_destination(shop: Shop) -> None:
+    """Also over a restart, and a reload is taken: the other destinations don't wait for it."""
     good, old = issued(AUTHORITY, names=()), issued(AUTHORITY, names=(), days=(-9, -2))
     (shop.directory / "ca.pem").write_bytes(AUTHORITY.pem())
     api = Guarded()
     async with serving(api, asking_for_one(shop.directory)) as server:
         shop.configure(more=section(server, CERTIFICATE))
-        for holder, key, why in (
-            (old, old, "own.pem: the certificate has expired on "),
-            (good, old, "own.key: the key doesn't belong to the certificate in"),
-        ):
-            certificate(shop, holder, key=key)
-            refused = shop.start()
-            assert await refused.ended() == 78
-            assert why in refused.stderr
-            assert "BEGIN" not in refused.stderr
-        certificate(shop, good)
+        certificate(shop, old)
+        checked = shop.begin("check")
+        assert await checked.ended() == 78
+        assert re.search(
+            r"shipper\.toml:\d+: cert_file .*own\.pem: the certificate has expired on .*; let the",
+            checked.stderr,
+        )
         daemon = await shop.started()
-        put(shop.directory / "own.pem", old.pem())
+        add(shop, "late")
+        await link_is(shop, "paused")
+        shop.add("u1-1")
+        await shop.arrival("u1-1")
+        shop.configure(more=section(server, CERTIFICATE), log_level="info")
         daemon.signal(signal.SIGHUP)
-        rejected = await daemon.told("config.rejected")
-        assert "own.pem" in json.dumps(rejected)
-        add(shop, "still")
+        await daemon.told("config.reloaded")
+        assert api.seen == []
+        certificate(shop, good)
         await shop.settled()
         await daemon.stop()
-    assert [key for key, _ in api.seen] == ["still-1"]
+    assert [key for key, _ in api.seen] == ["late-1"]
+    assert shop.wasted() == 0
 
 
 class Verifying:

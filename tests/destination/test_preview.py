@@ -100,6 +100,7 @@ def test_signatures_and_cloudevents_are_shown() -> None:
         "/shops/42",
         "com.example.{type}",
     )
+    assert made.headers["ce-time"] == "{time}"
 
 
 def test_it_has_the_headers_of_a_real_request() -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from shipper.clock import SystemClock
+from shipper.config.destination import AnswersSettings, RetrySettings
 from shipper.config.secrets import Secrets
 from shipper.destination import Destination
 from shipper.policy.outcome import Fault, Kind, Reply, classify
@@ -25,6 +26,7 @@ class Api:
         self.gate = asyncio.Event()
         self.gate.set()
         self.asked = asyncio.Event()
+        self.refusal = 401
 
     @property
     def seen(self) -> list[str]:
@@ -45,7 +47,7 @@ class Api:
             if (word := asked.headers["authorization"]) in self.taken:
                 await talk.say(ACCEPTED)
             else:
-                await talk.say(saying(401, {"unknown": word}))
+                await talk.say(saying(self.refusal, {"unknown": word}))
 
 
 @asynccontextmanager
@@ -289,3 +291,66 @@ async def test_new_credentials_are_tried_at_once(secret: str) -> None:
             wanted = Secrets(client_secret=secret) if secret else OAUTH
             answer = await sent(destination, wanted)
             assert words(answer) == ("202" if secret else "credentials no")
+
+
+async def test_a_long_pause_between_tries_is_none_of_the_tokens() -> None:
+    """A token isn't used after its end, a 401 drops it, and a mended endpoint is asked."""
+    clock, api, endpoint = Sleeper(), Api("t1"), TokenEndpoint(60)
+    async with serving(api) as api.server, granting(endpoint):
+        patient = {"retry": RetrySettings(min_delay=300.0)}
+        settings = erp(api.server.url, **(asking(endpoint.url) | patient))
+        async with opened(settings, clock) as destination:
+            assert words(await sent(destination, OAUTH)) == "202"
+            api.taken = {"Bearer t2", "Bearer t3", "Bearer t5"}
+            clock.slept += 2.0  # long enough for the first token not to be new
+            assert words(await sent(destination, OAUTH)) == "202"
+            clock.slept += 61.0
+            assert words(await sent(destination, OAUTH)) == "202"
+            clock.slept += 61.0
+            endpoint.answer = lambda _: saying(401, {})
+            assert words(await sent(destination, OAUTH)) == "credentials no"
+            endpoint.answer = None
+            clock.slept += 2.0
+            assert words(await sent(destination, OAUTH)) == "202"
+    assert api.seen == ["t1", "t1", "t2", "t3", "t5"]
+
+
+@each_way
+@each
+async def test_an_api_that_forbids_gets_another_token_with_the_next_try(way: Way) -> None:
+    """It may say 403 to a revoked token; the event isn't sent twice for that."""
+    api, endpoint = Api("t1"), TokenEndpoint()
+    async with scene(way, api, endpoint) as destination:
+        await used_up(destination, api, endpoint)
+        api.taken, api.refusal = {"Bearer t2"}, 403
+        assert words(await sent(destination, OAUTH, an_event("e-2"))) == "403"
+        assert words(await sent(destination, OAUTH, an_event("e-2"))) == "202"
+    assert api.seen == ["t1", "t1", "t2"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "masks"),
+    [(200, "json", False), (409, "json", False), (200, "html", True), (422, "json", True)],
+)
+async def test_what_is_not_kept_is_not_masked(status: int, kind: str, *, masks: bool) -> None:
+    """The mask costs more than the rest of a try; a portal's page and a validation are read."""
+
+    async def echoing(talk: Talk) -> None:
+        while True:
+            word = (await talk.request()).headers["authorization"].encode()
+            answer = saying(status, b"<html>" + word).replace(
+                b"application/json", b"text/" + kind.encode()
+            )
+            await talk.say(answer)
+
+    endpoint = TokenEndpoint()
+    endpoint.answer = lambda _: saying(200, {"access_token": "canary-token"})
+    async with serving(echoing) as server, granting(endpoint):
+        answers = AnswersSettings(accepted=(409,))
+        more = {"validate_url": server.url, "answers": answers}
+        async with opened(erp(server.url, **asking(endpoint.url), **more)) as destination:
+            answer = await sent(destination, OAUTH)
+            validated = await destination.validate(an_event(), OAUTH)
+    assert isinstance(answer, Reply)
+    assert isinstance(validated, Reply)
+    assert (b"canary" not in answer.body, b"canary" not in validated.body) == (masks, True)

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from shipper.advice import at_its_line
 from shipper.cli.output.context import Context
+from shipper.clock import SystemClock
 from shipper.config import DestinationSettings, Settings, masked
 from shipper.config.secret import without_secrets
 from shipper.config.windows import Windows
 from shipper.destination import Destination
+from shipper.destination.own_certificate import own_certificate
 from shipper.destination.preview import preview
 from shipper.errors import AccessDenied, ConfigError, SchemaError, ShipperError
 from shipper.observe import alerts
@@ -23,7 +26,7 @@ def check(*, context: Context) -> int:
     all mistakes at once, each with its file and line; exit status 78 if there is any.
     """
     try:
-        settings = sound(context)
+        settings = sound(context, wall=SystemClock().wall())
     except ConfigError as error:
         if not context.json:
             raise
@@ -40,10 +43,15 @@ def check(*, context: Context) -> int:
     return 0
 
 
-def sound(context: Context) -> Settings:
-    """Return the configuration; raises ConfigError with every mistake, or AccessDenied."""
+def sound(context: Context, *, wall: float | None = None) -> Settings:
+    """Return the configuration; raises ConfigError with every mistake, or AccessDenied.
+
+    With `wall`, in seconds since 1970, a certificate that has expired then is one of them. For the
+    daemon it is none: it pauses only its own destination.
+    """
     settings = context.sender_settings()
-    ids, problems = list(_unusable_ids(settings)), [*_unusable_file(settings), *_problems(settings)]
+    ids = list(_unusable_ids(settings))
+    problems = [*_unusable_file(settings), *_problems(settings, wall)]
     if problems or not all(isinstance(error, AccessDenied) for error in ids):
         hints = [error.hint for error in ids if error.hint and not isinstance(error, AccessDenied)]
         raise ConfigError([*(error.message for error in ids), *problems], "; ".join(hints) or None)
@@ -106,13 +114,13 @@ def missing_file(settings: Settings) -> str | None:
     return f"{_place(settings, 'database.url')}: {path} doesn't exist; {hint}"
 
 
-def _problems(settings: Settings) -> Iterator[str]:
+def _problems(settings: Settings, wall: float | None) -> Iterator[str]:
     """Yield mistakes that only show when a setting is used: certificates, URLs, windows."""
     for name, destination in settings.destinations.items():
         try:
-            _open(destination)
+            _open(destination, wall)
         except ConfigError as error:
-            yield from (f"{_place(settings, f'destinations.{name}')}: {p}" for p in error.problems)
+            yield from at_its_line(error, name, settings).problems
     try:
         alerts.hooks(settings.alerts)
     except ConfigError as error:
@@ -123,9 +131,11 @@ def _problems(settings: Settings) -> Iterator[str]:
         yield from error.problems
 
 
-def _open(destination: DestinationSettings) -> None:
+def _open(destination: DestinationSettings, wall: float | None) -> None:
     """Make the HTTP client, which reads the certificates; it connects only when it sends."""
     Destination.of(destination)
+    if wall is not None and (own := own_certificate(destination)) is not None:
+        own.check(wall)
 
 
 def _place(settings: Settings, name: str) -> str:

@@ -4,9 +4,10 @@ It must never print a secret that it was given.
 """
 
 import asyncio
+import json
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -121,7 +122,10 @@ def sandbox(  # noqa: PLR0913 - one for each option
     def ready(server: Sandbox) -> None:
         if context.json:
             context.emit({"url": server.url, "events_url": server.events_url})
-        context.note(_greeting(server, api_id) if kind == "8select" else _welcome(server, asked))
+        if kind == "8select":
+            context.note(_greeting(server, api_id))
+        else:
+            context.note(_welcome(server, asked, shown=client_ca is not None))
 
     summary = run_loop(_serve(made, host, port, ready))
     if context.json:
@@ -208,8 +212,11 @@ or change [destinations.default] of an existing configuration:
 """
 
 
-def _welcome(server: Sandbox, asked: _Requirements) -> str:
-    """Return the words for an API of kind http; secrets of the command line aren't in it."""
+def _welcome(server: Sandbox, asked: _Requirements, *, shown: bool) -> str:
+    """Return the words for an API of kind http; secrets of the command line aren't in it.
+
+    `shown` says whether a client has to show a certificate.
+    """
     needs = [
         *(["Authorization: Bearer TOKEN"] if asked.bearer else []),
         *(["Authorization: Basic …"] if asked.basic else []),
@@ -218,15 +225,43 @@ def _welcome(server: Sandbox, asked: _Requirements) -> str:
     checks = f"\nEach request needs {' or '.join(needs)}." if needs else ""
     if asked.sign_secret:
         checks += "\nEach request needs a Standard Webhooks signature."
+    lines = "".join(f"\n  {line}" for line in _settings(server, asked, shown=shown))
+    files = "" if "file = " not in lines else "; put each secret into its file, and chmod 600 it"
     return f"""\
 the sandbox listens on {server.url} and takes events on every path; Ctrl-C stops it
 {checks}
-Make a destination for it in your configuration:
+Make a destination for it in your configuration{files}:
 
   [destinations.NAME]
   kind = "http"
-  url = "{server.events_url}"
+  url = "{server.events_url}"{lines}
 """
+
+
+def _settings(server: Sandbox, asked: _Requirements, *, shown: bool) -> Iterator[str]:
+    """Yield the settings that the options ask of a destination; no secret is in them."""
+    if server.url.startswith("https:"):
+        yield 'ca_file = "sandbox_ca.pem"'
+    if shown:
+        yield 'tls = { cert_file = "sandbox_own.pem", key_file = "sandbox_own.key" }'
+    # One way is enough.
+    if asked.client:
+        url, name = _toml(server.url + FETCH_PATH), _toml(asked.client.partition(":")[0])
+        login = f'"oauth2", token_url = {url}, client_id = {name}, client_secret'
+    elif asked.bearer:
+        login = '"bearer", token'
+    elif asked.basic:
+        login = f'"basic", user = {_toml(asked.basic.partition(":")[0])}, password'
+    else:
+        login = ""
+    if login:
+        yield f'auth = {{ type = {login}_file = "sandbox_auth" }}'
+    if asked.sign_secret:
+        yield 'sign = { scheme = "standard-webhooks", secret_file = "sandbox_sign" }'
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _report(context: Context, summary: Summary) -> None:
