@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import pwd
 import re
 import socket
 import ssl
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -274,13 +276,19 @@ def test_what_cannot_be_used_is_refused(spoil: Spoil, why: str, fix: str, tmp_pa
     assert "canary" not in f"{refused.value.message} {refused.value.hint}"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
-def test_a_key_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_a_key_that_cannot_be_read_is_refused() -> None:
     """It names the right that is missing."""
-    own = files(tmp_path, OURS)
-    own.key_file.chmod(0)
-    with pytest.raises(ConfigError, match=r"key_file .*: can't be read: Permission denied"):
-        tls_context(None, own)
+    before = os.geteuid()
+    with tempfile.TemporaryDirectory() as name:
+        own = files(Path(name), OURS)
+        Path(name).chmod(0o755)
+        own.key_file.chmod(0)
+        os.seteuid(before or pwd.getpwnam("nobody").pw_uid)  # root can read every file
+        try:
+            with pytest.raises(ConfigError, match=r"key_file .*: can't be read: Permission denied"):
+                tls_context(None, own)
+        finally:
+            os.seteuid(before)
 
 
 def test_one_file_can_be_both(tmp_path: Path) -> None:

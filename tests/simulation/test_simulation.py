@@ -15,7 +15,7 @@ from tests.simulation.__main__ import told
 from tests.simulation.scenario import PARTIAL
 from tests.simulation.world import run, run_quietly
 
-SEEDS = int(os.environ.get("SHIPPER_TEST_SEEDS", "200"))
+SEEDS = int(os.environ.get("SHIPPER_TEST_SEEDS", "150"))
 PARTIAL_SEEDS = 8
 _CHUNK = 100
 _CHUNKS = [range(first, min(first + _CHUNK, SEEDS)) for first in range(0, SEEDS, _CHUNK)]
