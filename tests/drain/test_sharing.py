@@ -380,19 +380,28 @@ async def test_a_change_is_not_forgotten_when_the_database_is_away(
 # -- the dispatcher -------------------------------------------------------------------------------
 
 
+def dispatcher(queue: Others, looks: Mock) -> Dispatcher:
+    """Return a dispatcher whose work on the database is done at once."""
+
+    async def work(talk: Callable[[], Steps[object]]) -> Any:
+        return whole(talk())
+
+    return Dispatcher(
+        cast("Any", queue),
+        looks,
+        clock=Clock(),
+        reporter=Mock(),
+        database=cast("Runner", work),
+        rhythm=RHYTHM,
+    )
+
+
 async def test_a_destination_that_is_added_later_has_its_part_too() -> None:
     """A reload may add it in the middle of a handover."""
     queue = Others(GIVING)
     queue.shares = GIVING
     looks = Mock()
-    drain = Dispatcher(
-        cast("Any", queue),
-        looks,
-        clock=Clock(),
-        reporter=Mock(),
-        database=Mock(),
-        rhythm=RHYTHM,
-    )
+    drain = dispatcher(queue, looks)
     one = route(most=64)
     drain.add(one)
     assert drain.shares.leads
@@ -422,18 +431,7 @@ async def test_a_stop_that_loses_the_database_gives_nothing_that_is_still_claime
     monkeypatch.setattr(queue, "steps", steps)
     looks = Mock(may_wait=False, settled=0)
     looks.pulse.return_value = Pulse(fresh=False, generation=-1, epoch=5)
-
-    async def work(talk: Callable[[], Steps[object]]) -> Any:
-        return whole(talk())
-
-    drain = Dispatcher(
-        cast("Any", queue),
-        looks,
-        clock=Clock(),
-        reporter=Mock(),
-        database=cast("Runner", work),
-        rhythm=RHYTHM,
-    )
+    drain = dispatcher(queue, looks)
     one = route(most=64)
     drain.add(one)
     one.lanes.loaded.let_go(event(5, "a"))
@@ -457,18 +455,7 @@ async def test_shards_go_within_a_tick_when_nothing_of_them_is_under_way() -> No
     ]
     looks.page.return_value = Page([], 0, is_last=True)
     looks.holds.return_value = Holds()
-
-    async def work(talk: Callable[[], Steps[object]]) -> Any:
-        return whole(talk())
-
-    drain = Dispatcher(
-        cast("Any", queue),
-        looks,
-        clock=Clock(),
-        reporter=Mock(),
-        database=cast("Runner", work),
-        rhythm=RHYTHM,
-    )
+    drain = dispatcher(queue, looks)
     one = route(most=64)
     drain.add(one)
     assert await drain.tick() > 0.0
