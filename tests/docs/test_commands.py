@@ -38,7 +38,7 @@ _DEMO = (
 )
 _TESTS = (
     "python3 -m venv .venv && .venv/bin/pip install -q -c .ci/constraints.txt "
-    "-e '.[postgres,test]' && .venv/bin/pytest -n 7 --dist loadgroup"
+    "-e '.[postgres,test]' && .venv/bin/pytest -n 5 --dist loadgroup"
 )
 _USER = "2b5c1e0a-7f39-4d0e-9a57-3d1f6f1c8e44"
 RUN = {call for text in DOCUMENTS.values() for call in run_of(text)}
