@@ -1,6 +1,5 @@
 """A destination of kind http under a real daemon: what its API sees, and what becomes of events."""
 
-import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
@@ -10,7 +9,7 @@ import pytest
 
 from shipper import __version__
 from tests.daemon.harness import Shop, only_sqlite
-from tests.daemon.processes import until
+from tests.daemon.processes import eventually, until
 from tests.destination.servers import ACCEPTED, Server, Talk, serving
 
 _RETRY = 'retry = {min_delay = "20ms", max_delay = "100ms", probe_max_delay = "100ms"}'
@@ -79,8 +78,7 @@ async def link_is(shop: Shop, state: str) -> None:
         process = await shop.command("status", "--json")
         return bool(json.loads(process.stdout)["destinations"]["erp"]["state"] == state)
 
-    while not await told():  # each look is a process, so this loop doesn't spin
-        await asyncio.sleep(0)
+    assert await eventually(told), state
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from shipper.destination.request import awaited
 from shipper.destination.tls import Trust
 from shipper.errors import ConfigError
 from shipper.policy.outcome import Fault
+from tests.daemon.processes import until
 from tests.destination.certificates import issued, showing
 from tests.destination.token_endpoints import TokenEndpoint, granting, saying
 from tests.observe.receiver import receiving
@@ -62,13 +63,6 @@ async def source(
 async def fetched(tokens: TokenSource, credentials: Credentials = ALICE) -> str | Fault:
     """Wait for a token."""
     return await awaited(partial(tokens.fetch, credentials))
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Let the loop turn until something holds."""
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0)
 
 
 async def test_a_request_is_what_the_rfc_says() -> None:
