@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 
@@ -19,6 +20,10 @@ from shipper.store.db.engine import database_path, open_engine
 from shipper.store.upgrade.migrate import upgrade
 from tests import guarded as guarded_servers
 from tests import needs, standbys
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("here")
 
 _numbers = itertools.count()
 

@@ -101,7 +101,7 @@ def many_are_bad(shop: Shop, what: SandboxAnswer | InjectedFault) -> list[str]:
     shop.sandbox.answer_for = lambda request: what if request.key in MANY else None
     # Not so often that only they are tried, on a busy machine either: what is accepted between two
     # of them is the contrast.
-    waits = {"min_delay": 1.5, "max_delay": 2.0, "probe_max_delay": 2.0}
+    waits = {"min_delay": 3.0, "max_delay": 4.0, "probe_max_delay": 4.0}
     shop.configure(retry={"max_attempts": MAX_ATTEMPTS, **waits})
     return [
         name for n, bad in enumerate(MANY) for name in [*(f"u{n}a{m}-1" for m in range(25)), bad]
